@@ -1,0 +1,40 @@
+"""Everything that ion raises on purpose.
+
+IonError
+├── SettingsError       a setting is missing or malformed
+├── RequestError        a published document breaks the contract
+├── ServerUnavailable   the SMTP server, not the mail, is the trouble
+└── LedgerUnavailable   the ledger cannot be read or written now
+"""
+
+from __future__ import annotations
+
+
+class IonError(Exception):
+    """Base of ion's errors; its message says what was wrong, where, and what would be right."""
+
+
+class SettingsError(IonError):
+    """A setting is missing or malformed; the message names it and where it was looked for."""
+
+
+class RequestError(IonError):
+    """A published document breaks the contract.
+
+    Attributes:
+        reason: The dead letter's short code: `malformed`, `unknown-action` or `too-large`.
+        field: The field at fault, as a path (`attachments[2].content_base64`); empty for the document as a whole.
+    """
+
+    def __init__(self, message: str, *, field: str = "", reason: str = "malformed") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.reason = reason
+        self.field = field
+
+
+class ServerUnavailable(IonError):  # noqa: N818 - a state of the server, named as the design names it
+    """No mail can be handed over now: no connection, TLS or login failed, a bad greeting, or 421 before the final dot."""
+
+
+class LedgerUnavailable(IonError):  # noqa: N818 - a state of the ledger
+    """The ledger did not take or give an answer; nothing may be sent that it has not recorded."""
