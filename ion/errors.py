@@ -9,6 +9,11 @@ IonError
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class IonError(Exception):
     """Base of ion's errors; its message says what was wrong, where, and what would be right."""
@@ -33,8 +38,17 @@ class RequestError(IonError):
 
 
 class ServerUnavailable(IonError):  # noqa: N818 - a state of the server, named as the design names it
-    """No mail can be handed over now: no connection, TLS or login failed, a bad greeting, or 421 before the final dot."""
+    """No mail can be handed over: no connection, TLS or login failed, a bad greeting, or 421 before the final dot."""
 
 
 class LedgerUnavailable(IonError):  # noqa: N818 - a state of the ledger
     """The ledger did not take or give an answer; nothing may be sent that it has not recorded."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them where none is near."""
+    import difflib  # noqa: PLC0415 - only an error needs it; a cold start does not
+
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(names)}"
