@@ -85,17 +85,17 @@ class Address:
     def _from_parts(cls, name: str, address: str) -> Self:
         local, at, domain = address.rpartition("@")
         if not at:
-            raise AddressError(f"{_shown(address)} has no @; an address such as ann@example.com is needed")
+            raise AddressError(f"{shown(address)} has no @; an address such as ann@example.com is needed")
         if not _LOCAL.fullmatch(local) or not local.isprintable():
             raise AddressError(
-                f"{_shown(address)} is not one address: {_shown(local)} before the @ is not letters, digits and the "
+                f"{shown(address)} is not one address: {shown(local)} before the @ is not letters, digits and the "
                 "signs that may stand bare there; several addresses go into a list"
             )
         if len(local.encode()) > LOCAL_MAX_OCTETS:
-            raise AddressError(f"{_shown(address)} has more than {LOCAL_MAX_OCTETS} octets before the @")
+            raise AddressError(f"{shown(address)} has more than {LOCAL_MAX_OCTETS} octets before the @")
         domain = _ascii(domain)
         if len(local.encode()) + 1 + len(domain) > ADDRESS_MAX_OCTETS:
-            raise AddressError(f"{_shown(address)} is longer than {ADDRESS_MAX_OCTETS} octets")
+            raise AddressError(f"{shown(address)} is longer than {ADDRESS_MAX_OCTETS} octets")
         return cls(name=name, local=local, domain=domain)
 
 
@@ -105,11 +105,11 @@ def _name(text: str) -> str:
         text = re.sub(r"\\(.)", r"\1", text[1:-1]).strip()
     elif re.search(r'["@,;:]', text):
         raise AddressError(
-            f'the name {_shown(text)} holds one of " @ , ; : and must stand in double quotes; several addresses go '
+            f'the name {shown(text)} holds one of " @ , ; : and must stand in double quotes; several addresses go '
             "into a list"
         )
     if len(text) > NAME_MAX_CHARACTERS:
-        raise AddressError(f"the name {_shown(text)} is longer than {NAME_MAX_CHARACTERS} characters")
+        raise AddressError(f"the name {shown(text)} is longer than {NAME_MAX_CHARACTERS} characters")
     return text
 
 
@@ -121,12 +121,12 @@ def _ascii(domain: str) -> str:
         try:
             domain = idna.encode(domain, uts46=True, std3_rules=True).decode("ascii")
         except (idna.IDNAError, UnicodeError) as error:
-            raise AddressError(f"the domain {_shown(domain)} is not a valid international domain: {error}") from None
+            raise AddressError(f"the domain {shown(domain)} is not a valid international domain: {error}") from None
     if not _DOMAIN.fullmatch(domain) or domain.rpartition(".")[2].isdigit():
-        raise AddressError(f"the domain {_shown(domain)} is not a host name such as example.com")
+        raise AddressError(f"the domain {shown(domain)} is not a host name such as example.com")
     return domain
 
 
-def _shown(text: str) -> str:
-    """A stranger's text, safe and short enough for an error."""
+def shown(text: str) -> str:
+    """A stranger's text, safe and short enough for an error, a log and a message attribute."""
     return ascii(text if len(text) <= 64 else text[:61] + "...")  # noqa: PLR2004 - what fits a line

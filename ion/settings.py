@@ -187,7 +187,7 @@ class Settings:
         settings = cls(**{name: sources.section(name, kind) for name, kind in get_type_hints(cls).items()})
         for good, name, trouble in _rules(settings):
             if not good:
-                raise sources.error(*name.split("."), trouble)
+                raise sources.error(name, trouble)
         return settings
 
 
@@ -280,19 +280,20 @@ class _Sources:
                 return _BOOLEANS[text.lower()]
             value = kind(text)
         except (ValueError, KeyError):
-            raise self.error(section, key, f"is not {_expected(kind)}") from None
+            raise self.error(f"{section}.{key}", f"is not {_expected(kind)}") from None
         if kind is float and not math.isfinite(value):
-            raise self.error(section, key, f"is not {_expected(kind)}")
+            raise self.error(f"{section}.{key}", f"is not {_expected(kind)}")
         return value
 
-    def error(self, section: str, key: str, trouble: str) -> SettingsError:
-        """An error that names the setting, its value and place, and everywhere it was looked for."""
+    def error(self, name: str, trouble: str) -> SettingsError:
+        """An error that names the setting, its value unless that is secret, and everywhere it was looked for."""
+        section, key = name.split(".")
         text, place = self.values[section, key]
-        shown = "the value" if key == "password" else repr(text)
+        shown = "the value" if key == "password" or place == self.secret else repr(text)
         places = [f"environment variable {_variable(section, key)}", self.file, "ion's config.cfg"]
         if section == "smtp" and key in SECRET_KEYS:
             places.insert(0, self.secret or "the secret that smtp.secret_id names (none)")
-        return SettingsError(f"{section}.{key}: {shown} from {place} {trouble}. Looked in: {'; '.join(places)}.")
+        return SettingsError(f"{name}: {shown} from {place} {trouble}. Looked in: {'; '.join(places)}.")
 
 
 _BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
@@ -335,16 +336,14 @@ def _rules(settings: Settings) -> Iterator[tuple[object, str, str]]:
     yield (
         visible > needed,
         "queue.visibility_timeout_seconds",
-        f"is not over {needed:g} (smtp.transaction_timeout_seconds + drain.deadline_margin_seconds): a mail could "
-        "become visible again while it is being sent",
+        f"is not over {needed:g} (smtp.transaction_timeout_seconds + drain.deadline_margin_seconds)",
     )
 
     yield _TABLE.fullmatch(settings.ledger.table), "ledger.table", "is not the name or ARN of a DynamoDB table"
     yield (
         QUEUE_RETENTION_MAX_DAYS < settings.ledger.ttl_days <= TTL_MAX_DAYS,
         "ledger.ttl_days",
-        f"is not over {QUEUE_RETENTION_MAX_DAYS} (SQS keeps a message that long: a mail could outlive its record) and "
-        f"up to {TTL_MAX_DAYS}",
+        f"is not over {QUEUE_RETENTION_MAX_DAYS}, as long as SQS keeps a message, and up to {TTL_MAX_DAYS}",
     )
     yield retry.base_seconds > 0, "retry.base_seconds", "is not over 0"
     yield (
