@@ -1,0 +1,1 @@
+"""The local emulator and the test bench that ion is proved on."""
