@@ -1,0 +1,65 @@
+"""Fixtures for everything that needs the real services: one embedded LocalStack a session, a stack for whoever asks."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import zipfile
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from harness.localstack.process import Emulator, running
+from harness.stack import Stack, deploy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+class MakeStack(Protocol):
+    def __call__(self, artifact: bytes | Path, **settings: Any) -> Stack: ...
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """One LocalStack for the whole session, whatever the environment names; never the user's."""
+    with running(tmp_path_factory.mktemp("localstack"), environ=_without_external_localstack()) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def make_stack(emulator: Emulator) -> Iterator[MakeStack]:
+    """Deploys stacks with names of their own (`make_stack(zip_bytes, handler=..., ...)`); removes them at the end."""
+    stacks: list[Stack] = []
+
+    def make(artifact: bytes | Path, **settings: Any) -> Stack:
+        settings = {"environment": {}, "prefix": f"t{next(_numbers)}-", **settings}
+        stacks.append(deploy(emulator, artifact, **settings))
+        return stacks[-1]
+
+    yield make
+    for stack in stacks:
+        stack.destroy()
+
+
+@pytest.fixture
+def function_zip() -> Callable[..., bytes]:
+    """Zips sources given by file name: `function_zip(main="def handler(event, context): ...")`."""
+
+    def make(**modules: str) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, source in modules.items():
+                archive.writestr(f"{name}.py", source)
+        return buffer.getvalue()
+
+    return make
+
+
+_numbers = itertools.count(1)
+
+
+def _without_external_localstack() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k not in {"AWS_ENDPOINT_URL", "LOCALSTACK_HOST"}}
