@@ -1,0 +1,66 @@
+# `make` alone says what there is: the words after ## are the help. Every target that runs a program of the project
+# first brings .venv up to date; tools/venv.sh does that, and is silent and quick when there is nothing to do.
+
+.DEFAULT_GOAL := help
+python := .venv/bin/python
+harness := $(python) -m harness
+
+.PHONY: help
+help:
+	@echo 'Usage: make <target> [ARGS="--flags of the program"] [PYTHON=/path/to/python3.13]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: venv
+venv:
+	@tools/venv.sh
+
+.PHONY: test
+test: venv ## Run all tests; some of them: make test ARGS="tests/unit -k retry"
+	@$(python) -m pytest -q --durations=10 $(ARGS)
+
+.PHONY: check
+check: venv ## Lint (ruff), check the formatting (ruff format) and the types (mypy --strict)
+	@$(python) -m ruff check .
+	@$(python) -m ruff format --check .
+	@$(python) -m mypy
+
+# In `make scenario burst`, burst is an argument: a goal that does nothing, whatever file of its name there may be.
+.PHONY: scenario
+scenario: venv ## Run a scenario: make scenario burst; without a name: list them
+	@$(harness) scenario $(names) $(ARGS)
+ifeq ($(firstword $(MAKECMDGOALS)),scenario)
+names := $(filter-out scenario,$(MAKECMDGOALS))
+.PHONY: $(names)
+$(names): scenario
+	@:
+endif
+
+.PHONY: up
+up: venv ## Run the whole of it here until Ctrl-C, to publish mail to and to look at
+	@$(harness) up $(ARGS)
+
+# The three reach the program through the environment, so that neither make nor the shell reads a quote or a $ in them.
+.PHONY: send
+override export TO := $(value TO)
+override export SUBJECT := $(value SUBJECT)
+override export TEXT := $(value TEXT)
+send: venv ## Publish a mail to what `make up` runs: make send TO=a@example.com SUBJECT=hi TEXT=hello
+	@$(harness) send --to "$$TO" --subject "$$SUBJECT" --text "$$TEXT" $(ARGS)
+
+.PHONY: artifact
+artifact: venv ## Build dist/ion.zip, what Lambda runs, and print its SHA-256
+	@$(harness).artifact $(ARGS)
+
+.PHONY: bench
+bench: venv ## Measure speed and size on this machine
+	@$(harness) bench $(ARGS)
+
+.PHONY: lock
+lock: ## Pin the dependencies of pyproject.toml anew (needs uv); the newest ones: ARGS=--upgrade
+	@tools/lock.sh $(ARGS)
+
+.PHONY: clean
+clean: ## Remove what can be made again: .venv, build, dist and caches; runs and their mail stay in var/
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
