@@ -147,17 +147,16 @@ class _Part:
 
 def _content(request: SendRequest, key: str) -> bytes:
     """multipart/mixed of (multipart/alternative of (plain, multipart/related of (HTML, inline files)), files)."""
-    html_wants = [one for one in request.attachments if one.content_id and request.body_html is not None]
-    files = [_file(one) for one in request.attachments if one not in html_wants]
+    inline = [one for one in request.attachments if one.content_id and request.body_html is not None]
+    files = [one for one in request.attachments if not one.content_id or request.body_html is None]
     bodies: list[_Part] = []
     if request.body_text is not None:
         bodies.append(_text("plain", request.body_text))
     if request.body_html is not None:
-        html = _text("html", request.body_html)
-        inline = [_file(one, inline=True) for one in html_wants]
-        bodies.append(_multipart('related; type="text/html"', [html, *inline], f"{key}r"))
+        related = [_text("html", request.body_html), *(_file(one, disposition="inline") for one in inline)]
+        bodies.append(_multipart('related; type="text/html"', related, f"{key}r"))
     body = _multipart("alternative", bodies, f"{key}a")
-    return _multipart("mixed", [body, *files], f"{key}m").octets()
+    return _multipart("mixed", [body, *(_file(one, disposition="attachment") for one in files)], f"{key}m").octets()
 
 
 def _multipart(subtype: str, parts: Sequence[_Part], key: str) -> _Part:
@@ -194,8 +193,7 @@ def _text(subtype: str, body: str) -> _Part:
     )
 
 
-def _file(attachment: Attachment, *, inline: bool = False) -> _Part:
-    disposition = "inline" if inline else "attachment"
+def _file(attachment: Attachment, *, disposition: str) -> _Part:
     headers = [
         f"Content-Type: {_folded('Content-Type', attachment.content_type.split(' '))}",
         "Content-Transfer-Encoding: base64",
@@ -210,13 +208,12 @@ def _filename(name: str) -> str:
     """The parameter of Content-Disposition (RFC 2183), in RFC 2231's form where it is not short ASCII."""
     if _PLAIN.fullmatch(name) and len(name) < LINE_SHOULD_CHARACTERS // 2:
         return 'filename="' + re.sub(r'(["\\])', r"\\\1", name) + '"'
-    octets = [
-        chr(octet) if chr(octet).isascii() and chr(octet).isalnum() else f"%{octet:02X}" for octet in name.encode()
-    ]
-    lines = ["".join(octets[start : start + 18]) for start in range(0, len(octets), 18)]
-    if len(lines) == 1:
-        return f"filename*=utf-8''{lines[0]}"
-    return ";\r\n ".join(f"filename*{n}*={'' if n else "utf-8''"}{line}" for n, line in enumerate(lines))
+    octets = [chr(one) if chr(one).isascii() and chr(one).isalnum() else f"%{one:02X}" for one in name.encode()]
+    pieces = ["".join(octets[start : start + 18]) for start in range(0, len(octets), 18)]
+    if len(pieces) == 1:
+        return f"filename*=utf-8''{pieces[0]}"
+    pieces[0] = f"utf-8''{pieces[0]}"
+    return ";\r\n ".join(f"filename*{number}*={piece}" for number, piece in enumerate(pieces))
 
 
 def _base64(octets: bytes) -> bytes:

@@ -133,13 +133,13 @@ class RedriveRequest:
     """Dead letters are to go back to the input queue.
 
     Attributes:
-        reason: Only those with this `failure-reason`; empty for all.
-        ids: Only those with these ids; empty for all.
+        reason: Only those with this `failure-reason`; None for all.
+        ids: Only those with these ids; None for all.
         max: At most so many; None for all.
     """
 
-    reason: str = ""
-    ids: tuple[str, ...] = ()
+    reason: str | None = None
+    ids: tuple[str, ...] | None = None
     max: int | None = None
 
 
