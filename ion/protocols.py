@@ -5,11 +5,13 @@ Times are Unix seconds (float, UTC); durations are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ion.outcome import Outcome
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ion.outcome import Outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,12 +66,12 @@ class Alarm(Protocol):
     """The alarm that wakes the Lambda while messages are visible."""
 
     async def reset(self) -> None:
-        """Set it to OK, so that its next transition to ALARM wakes the Lambda again; a failure is logged, not raised."""
+        """Set it to OK, so that its next transition to ALARM acts again; a failure is logged, not raised."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Message:
-    """A message received from a queue.
+    """A message as one receive brought it: two receives are never equal, whatever they brought.
 
     Attributes:
         message_id: SQS's MessageId.
@@ -90,9 +92,9 @@ class Message:
     receive_count: int = 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Outgoing:
-    """A message to be sent to a queue."""
+    """A message to be sent to a queue. Two of them are never equal, whatever they say."""
 
     body: str
     attributes: Mapping[str, str] = field(default_factory=dict)

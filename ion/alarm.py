@@ -1,0 +1,36 @@
+"""The alarm that wakes the Lambda while messages are visible."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
+
+    from ion.telemetry import Telemetry
+
+
+class CloudWatchAlarm:
+    """An alarm acts only on a transition, so it is set to OK to let it act again while messages stay visible.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_SetAlarmState.html
+    """
+
+    def __init__(self, client: CloudWatchClient, *, name: str, telemetry: Telemetry) -> None:
+        self._client = client
+        self._name = name
+        self._telemetry = telemetry
+
+    async def reset(self) -> None:
+        """Set the alarm to OK; a failure is logged and stops nothing."""
+        if not self._name:
+            return
+        try:
+            await asyncio.to_thread(
+                self._client.set_alarm_state, AlarmName=self._name, StateValue="OK", StateReason="ion drains the queue"
+            )
+        except (ClientError, BotoCoreError) as error:
+            self._telemetry.log("alarm-failed", level="ERROR", alarm=self._name, error=str(error))

@@ -1,0 +1,112 @@
+"""The Lambda entry point: wire the parts, drain, return a summary.
+
+What woke the function does not matter: an SNS publish, the alarm, a person. The event is not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Protocol
+
+import boto3
+from botocore.config import Config
+
+from ion import __version__
+from ion.alarm import CloudWatchAlarm
+from ion.drain import Drain
+from ion.dynamo import DynamoLedger
+from ion.parts import Parts
+from ion.queue import SqsQueue
+from ion.settings import Settings, read_secret
+from ion.smtp import courier_factory
+from ion.telemetry import Telemetry
+
+# boto3 calls run in threads; more of them than these never wait at once.
+AWS_THREADS = 16
+AWS = Config(
+    connect_timeout=3,
+    read_timeout=10,  # a receive waits a second at most
+    retries={"mode": "standard", "total_max_attempts": 4},
+    max_pool_connections=AWS_THREADS,
+)
+
+
+class LambdaContext(Protocol):
+    """What ion uses of the context that Lambda hands to a handler."""
+
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the function is stopped."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        return time.time()
+
+
+async def serve(parts: Parts, *, deadline: float) -> dict[str, object]:
+    """Serve one wake-up, until `deadline` (Unix time) at the latest; returns the drain's summary.
+
+    The alarm is set to OK first, so that a crash later on cannot leave the queue behind an alarm that stays in ALARM
+    and never acts again; and once more at the end, for what came or stayed meanwhile.
+    """
+    await parts.alarm.reset()
+    try:
+        return await Drain(parts, deadline=deadline).run()
+    finally:
+        await parts.alarm.reset()
+        parts.telemetry.flush()
+
+
+def run(event: object, context: LambdaContext) -> dict[str, object]:  # noqa: ARG001 - Lambda's signature
+    """Drain the queue; returns what was done.
+
+    Raises:
+        IonError, botocore's errors: What stopped the drain; Lambda counts it as the function's error and retries.
+    """
+    parts = _parts()
+    parts.telemetry.bind(request_id=context.aws_request_id)
+    deadline = parts.clock.now() + context.get_remaining_time_in_millis() / 1000
+    return _runner().run(serve(parts, deadline=deadline))
+
+
+@cache
+def _runner() -> asyncio.Runner:
+    """One event loop for the life of the process: connections and clients that outlive a call stay usable."""
+    runner = asyncio.Runner()
+    runner.get_loop().set_default_executor(ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws"))
+    return runner
+
+
+@cache
+def _parts() -> Parts:
+    session = boto3.Session()
+    settings = Settings.load(
+        os.environ, read_secret=lambda name: read_secret(session.client("secretsmanager", config=AWS), name)
+    )
+    settings.smtp.default_sender  # noqa: B018 - a mail may name no sender: better to hear of it now
+    telemetry = Telemetry(settings.telemetry, version=__version__, secrets=[settings.smtp.password])
+    sqs = session.client("sqs", config=AWS)
+    dynamodb = session.client("dynamodb", config=AWS)
+    cloudwatch = session.client("cloudwatch", config=AWS)
+    for client in (sqs, dynamodb, cloudwatch):
+        telemetry.watch(client)
+    clock = SystemClock()
+    return Parts(
+        queue=SqsQueue(sqs, name=settings.queue.input),
+        letters=SqsQueue(sqs, name=settings.queue.deadletter),
+        ledger=DynamoLedger(dynamodb, table=settings.ledger.table, ttl_days=settings.ledger.ttl_days, clock=clock),
+        couriers=courier_factory(settings.smtp),
+        alarm=CloudWatchAlarm(cloudwatch, name=settings.alarm.name, telemetry=telemetry),
+        clock=clock,
+        settings=settings,
+        telemetry=telemetry,
+    )

@@ -1,0 +1,188 @@
+"""The settler: what has been decided is written down and carried out, all that is ready at a time.
+
+The ledger comes first, in one call for the whole group; then the queue: delete, hide, dead-letter. What a crash can
+make happen twice is what was not yet settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ion.deadletter import dead_letter
+from ion.errors import LedgerUnavailable
+from ion.ledger import Status
+from ion.outcome import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ion.parts import Parts
+    from ion.protocols import Message
+    from ion.settlement import Settlement
+
+LEDGER_RETRY_SECONDS = 1.0
+
+
+class Settler:
+    """Takes decisions from a drain and settles them in group commits, one group at a time."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        until: float,
+        count: Callable[[str, int], None],
+        fail: Callable[[Exception], None],
+        settled: Callable[[int], None],
+    ) -> None:
+        """Wire a settler.
+
+        Args:
+            parts: The queues, the ledger, the clock and the telemetry.
+            until: Unix time until which a ledger that does not answer is asked again.
+            count: Told what happened, by name, and how often.
+            fail: Told of errors that the function should end with.
+            settled: Told how many messages have been settled.
+        """
+        self._queue = parts.queue
+        self._letters = parts.letters
+        self._ledger = parts.ledger
+        self._clock = parts.clock
+        self._telemetry = parts.telemetry
+        self._until = until
+        self._count = count
+        self._fail = fail
+        self._settled = settled
+        self._decided: asyncio.Queue[Settlement | None] = asyncio.Queue()
+
+    def decide(self, settlement: Settlement) -> None:
+        """Hand over a message whose fate is decided."""
+        self._decided.put_nowait(settlement)
+
+    def finish(self) -> None:
+        """Say that no more decisions will come."""
+        self._decided.put_nowait(None)
+
+    async def run(self) -> None:
+        """Settle everything that is decided by now in one group, and start again, until `finish`."""
+        while (decided := await self._decided.get()) is not None:
+            batch = [decided]
+            while not self._decided.empty() and (decided := self._decided.get_nowait()) is not None:
+                batch.append(decided)
+            try:
+                await self._commit(batch)
+            except Exception as error:
+                self._fail(error)
+            self._settled(len(batch))
+
+    async def _commit(self, batch: Sequence[Settlement]) -> None:
+        """Ledger first: only what it has taken is carried out on the queue."""
+        carried_out = await self._record(batch)
+        dying = [s for s in carried_out if s.entry and s.entry.status in {Status.FAILED, Status.EXPIRED}]
+        hidden = [(s.message, seconds) for s in carried_out if (seconds := self._hide_seconds(s)) is not None]
+        leaving = {message for message, _ in hidden} | {s.message for s in dying}
+        deleted = [s.message for s in carried_out if s.message not in leaving]
+        results = await asyncio.gather(
+            self._queue.delete(deleted), self._queue.hide(hidden), self._bury(dying), return_exceptions=True
+        )
+        for result in results:
+            # What SQS did not do now is done when the message comes again: the ledger knows where it stands.
+            if isinstance(result, Exception):
+                self._fail(result)
+            elif isinstance(result, list) and result:
+                self._telemetry.log("queue-refused", level="WARNING", messages=len(result))
+
+    def _hide_seconds(self, decided: Settlement) -> int | None:
+        if decided.entry is None:
+            return decided.hide_seconds
+        if decided.entry.status is Status.DEFERRED:
+            return max(0, math.ceil(decided.entry.retry_at - self._clock.now()))
+        return None
+
+    async def _record(self, batch: Sequence[Settlement]) -> list[Settlement]:
+        """Write the entries, trying until the deadline; returns the settlements that may be carried out."""
+        entries = [decided.entry for decided in batch if decided.entry is not None]
+        written: list[bool] = []
+        while entries:
+            try:
+                written = await self._ledger.write(entries)
+                break
+            except LedgerUnavailable as error:
+                self._fail(error)
+                if self._clock.now() + LEDGER_RETRY_SECONDS > self._until:
+                    for decided in batch:
+                        self._tell_unrecorded(decided, error)
+                    return [decided for decided in batch if decided.entry is None]
+                await asyncio.sleep(LEDGER_RETRY_SECONDS)
+        ours = iter(written)
+        recorded = []
+        for decided in batch:
+            if decided.entry is None or next(ours):
+                recorded.append(decided)
+                self._tell(decided)
+            else:
+                self._telemetry.log("lease-lost", level="WARNING", id=decided.entry.id)
+        return recorded
+
+    def _tell(self, decided: Settlement) -> None:
+        """Log and count what became of a mail, once the ledger has it."""
+        entry = decided.entry
+        if entry is None:
+            return
+        outcomes = decided.outcomes or {}
+        ambiguous = sum(outcome.kind is Kind.AMBIGUOUS for outcome in outcomes.values())
+        if ambiguous:
+            self._count("ambiguous", 1)
+        if decided.outcomes is not None and entry.status is not Status.EXPIRED:
+            rejected = any(outcome.kind is Kind.REJECTED for outcome in outcomes.values())
+            self._count("rejected" if rejected else entry.status.value, 1)
+        now = self._clock.now()
+        if entry.status is Status.DELIVERED:
+            self._telemetry.observe("DeliveryLatency", 1000 * (now - decided.message.sent_at))
+        last = entry.log[-1] if entry.log else None
+        self._telemetry.log(
+            entry.status.value,
+            id=entry.id,
+            attempt=entry.attempts,
+            recipients={address: outcome.kind.value for address, outcome in outcomes.items()},
+            result=last.result if last else "",
+            reply=last.text if last else "",
+            seconds=round(last.seconds, 3) if last else 0.0,
+            age_seconds=round(now - decided.message.sent_at, 3),
+            reason=entry.reason,
+            retry_in_seconds=self._hide_seconds(decided),
+        )
+
+    def _tell_unrecorded(self, decided: Settlement, error: LedgerUnavailable) -> None:
+        """Log and count a mail whose outcome the ledger did not take: who got it will only be known from the server."""
+        if decided.entry is None:
+            return
+        sent = any(o.kind in {Kind.DELIVERED, Kind.AMBIGUOUS} for o in (decided.outcomes or {}).values())
+        if sent:
+            self._count("ambiguous", 1)
+        self._telemetry.log(
+            "unrecorded",
+            level="ERROR",
+            id=decided.entry.id,
+            ambiguous=sent,
+            status=decided.entry.status,
+            error=str(error),
+        )
+
+    async def _bury(self, dying: Sequence[Settlement]) -> list[Message]:
+        """Dead-letter, note in the ledger that it is done, delete: so nothing is lost and none doubled."""
+        letters = {dead_letter(s.message, s.entry): s for s in dying if s.entry}
+        refused = await self._letters.send(list(letters)) if letters else []
+        buried = [(s.message, s.entry) for letter, s in letters.items() if letter not in refused and s.entry]
+        if not buried:
+            return []
+        for _, entry in buried:
+            self._count("dead_lettered", 1)
+            self._telemetry.log("dead-lettered", id=entry.id, reason=entry.reason, detail=entry.detail)
+        with contextlib.suppress(LedgerUnavailable):
+            await self._ledger.write([replace(entry, dead_lettered=True, lease_until=0.0) for _, entry in buried])
+        return await self._queue.delete([message for message, _ in buried])
