@@ -1,0 +1,1 @@
+modules/ion/versions.tf
