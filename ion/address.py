@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ion.errors import IonError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # RFC 5321 section 4.5.3.1: octets. A path holds 256 with its angle brackets.
 LOCAL_MAX_OCTETS = 64
@@ -20,7 +23,7 @@ NAME_MAX_CHARACTERS = 256
 # What must never reach a header: control characters, both Unicode line breaks, and halves of surrogate pairs.
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-_NAMED = re.compile(r"(?P<name>[^<>]*?)\s*<(?P<address>[^<>]*)>")
+_NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 # RFC 5322 section 3.2.3 (dot-atom), with RFC 6531's non-ASCII characters.
 _LOCAL = re.compile(r"[^\x00-\x20\x7f\"(),.:;<>@\[\\\]]+(?:\.[^\x00-\x20\x7f\"(),.:;<>@\[\\\]]+)*")
@@ -76,8 +79,8 @@ class Address:
             return cls._from_parts(_name(match["name"]), match["address"])
         # A quoted name may hold angle brackets of its own.
         quoted = _QUOTED.match(text)
-        rest = _NAMED.fullmatch(text[quoted.end() :].lstrip()) if quoted else None
-        if quoted and rest and not rest["name"]:
+        rest = _NAMED.fullmatch(text[quoted.end() :]) if quoted else None
+        if quoted and rest and not rest["name"].strip():
             return cls._from_parts(_name(quoted[0]), rest["address"])
         return cls._from_parts("", text)
 
@@ -99,6 +102,14 @@ class Address:
         return cls(name=name, local=local, domain=domain)
 
 
+def unique(addresses: Iterable[Address]) -> tuple[Address, ...]:
+    """The first of each mailbox, in order."""
+    firsts: dict[str, Address] = {}
+    for address in addresses:
+        firsts.setdefault(address.key, address)
+    return tuple(firsts.values())
+
+
 def _name(text: str) -> str:
     text = text.strip()
     if _QUOTED.fullmatch(text):
@@ -115,6 +126,8 @@ def _name(text: str) -> str:
 
 def _ascii(domain: str) -> str:
     """The domain in ASCII: checked where it is already, else as IDNA 2008 with UTS 46 mapping (RFC 5891)."""
+    if len(domain) > ADDRESS_MAX_OCTETS:
+        raise AddressError(f"the domain {shown(domain)} is longer than {ADDRESS_MAX_OCTETS} octets")
     if not domain.isascii() or "xn--" in domain.lower():
         import idna  # noqa: PLC0415 - its tables take 25 ms to load, and few mails need them
 

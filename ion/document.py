@@ -93,7 +93,7 @@ def listed(value: Any, path: str, most: int, what: str) -> list[Any]:
     return value
 
 
-def mapped(value: Any, path: str, most: int) -> dict[str, Any]:
+def mapped(value: Any, path: str, most: int = 100) -> dict[str, Any]:
     """An object of at most `most` entries."""
     if not isinstance(value, dict):
         raise RequestError(f"an object is needed, not {kind(value)}", field=path)

@@ -11,12 +11,13 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from email.utils import formatdate
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from ion.address import Address, AddressError
+from ion.address import Address, AddressError, unique
 from ion.errors import SettingsError
 from ion.protocols import Envelope
 
@@ -34,7 +35,7 @@ _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^
 _PLAIN = re.compile(
     r"(?:[!-~]+(?: [!-~]+)*)?"
 )  # words of ASCII with single spaces: a folded line gives them back as they were
-_NOT_7BIT = re.compile(r"[^\t\n -~]")
+_NOT_7BIT = re.compile(r"[ \t]\n|[^\t\n -~]")  # spaces at the end of a line get lost on the way
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _ENCODED_WORD_OVERHEAD = len("=?utf-8?b??=")
 
@@ -61,7 +62,7 @@ def build(request: SendRequest, *, mail_id: str, default_sender: str, date: floa
         ("To", _mailboxes("To", request.recipients)),
         ("Cc", _mailboxes("Cc", request.cc)),
         ("Reply-To", _mailboxes("Reply-To", request.reply_to)),
-        ("Date", formatdate(int(date))),
+        ("Date", format_datetime(datetime.fromtimestamp(int(date), UTC))),
         ("Message-ID", f"<{key[:40]}@{sender.domain.lower()}>"),
     ]
     lines = [f"{name}: {value}" for name, value in headers if value]
@@ -87,17 +88,17 @@ def _default_sender(text: str) -> Address:
 
 def _mailboxes(header: str, addresses: Iterable[Address]) -> str:
     """An address list (RFC 5322 section 3.4), folded between its parts only, each mailbox once."""
-    unique = {address.key: address for address in reversed(tuple(addresses))}
     words: list[str] = []
-    for address in reversed(unique.values()):
+    for address in unique(addresses):
+        mailbox = f"<{address.mailbox}>,"
         if not address.name:
             words.append(f"{address.mailbox},")
-        elif _PHRASE.fullmatch(address.name) and "=?" not in address.name:
-            words += [*address.name.split(" "), f"<{address.mailbox}>,"]
-        elif _PLAIN.fullmatch(address.name) and "=?" not in address.name:
-            words += ['"' + re.sub(r'(["\\])', r"\\\1", address.name) + '"', f"<{address.mailbox}>,"]
+        elif "=?" in address.name or not _PLAIN.fullmatch(address.name):
+            words += [*_encoded_words(address.name, len(header) + 2), mailbox]
+        elif _PHRASE.fullmatch(address.name):
+            words += [*address.name.split(" "), mailbox]
         else:
-            words += [*_encoded_words(address.name, 0), f"<{address.mailbox}>,"]
+            words += [_quoted(address.name), mailbox]
     return _folded(header, words).removesuffix(",")
 
 
@@ -121,17 +122,17 @@ def _folded(header: str, words: Sequence[str]) -> str:
 
 
 def _encoded_words(text: str, indent: int) -> list[str]:
-    """Encoded words of whole characters, each short enough for a line, the first for one with `indent` characters."""
+    """Encoded words of whole characters, each short enough for a line, the first for one that begins at `indent`."""
     words: list[str] = []
     chunk = b""
-    for character in (*text, ""):
+    for character in text:
         octets = character.encode()
-        room = ENCODED_LINE_MAX_CHARACTERS - _ENCODED_WORD_OVERHEAD - (indent if not words else 1)
-        if chunk and (not octets or len(chunk + octets) > max(room // 4 * 3, len(chunk) and 6)):
+        room = ENCODED_LINE_MAX_CHARACTERS - _ENCODED_WORD_OVERHEAD - (1 if words else indent)
+        if len(chunk + octets) > max(room // 4 * 3, len(octets)):
             words.append(f"=?utf-8?b?{base64.b64encode(chunk).decode()}?=")
             chunk = b""
         chunk += octets
-    return words
+    return [*words, f"=?utf-8?b?{base64.b64encode(chunk).decode()}?="]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,7 +196,7 @@ def _text(subtype: str, body: str) -> _Part:
 
 def _file(attachment: Attachment, *, disposition: str) -> _Part:
     headers = [
-        f"Content-Type: {_folded('Content-Type', attachment.content_type.split(' '))}",
+        f"Content-Type: {attachment.content_type}",
         "Content-Transfer-Encoding: base64",
         f"Content-Disposition: {disposition};\r\n {_filename(attachment.filename)}",
     ]
@@ -205,15 +206,20 @@ def _file(attachment: Attachment, *, disposition: str) -> _Part:
 
 
 def _filename(name: str) -> str:
-    """The parameter of Content-Disposition (RFC 2183), in RFC 2231's form where it is not short ASCII."""
-    if _PLAIN.fullmatch(name) and len(name) < LINE_SHOULD_CHARACTERS // 2:
-        return 'filename="' + re.sub(r'(["\\])', r"\\\1", name) + '"'
+    """The parameter of Content-Disposition (RFC 2183), in RFC 2231's form where it is not plain ASCII."""
+    if _PLAIN.fullmatch(name):
+        return f"filename={_quoted(name)}"
     octets = [chr(one) if chr(one).isascii() and chr(one).isalnum() else f"%{one:02X}" for one in name.encode()]
     pieces = ["".join(octets[start : start + 18]) for start in range(0, len(octets), 18)]
     if len(pieces) == 1:
         return f"filename*=utf-8''{pieces[0]}"
     pieces[0] = f"utf-8''{pieces[0]}"
     return ";\r\n ".join(f"filename*{number}*={piece}" for number, piece in enumerate(pieces))
+
+
+def _quoted(text: str) -> str:
+    """A quoted string (RFC 5322 section 3.2.4)."""
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
 def _base64(octets: bytes) -> bytes:

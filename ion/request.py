@@ -14,7 +14,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from ion.address import Address, AddressError, shown
+from ion.address import Address, AddressError, shown, unique
 from ion.document import known, line, listed, load, mapped, text
 from ion.errors import RequestError
 
@@ -122,10 +122,7 @@ class SendRequest:
     @property
     def envelope_recipients(self) -> tuple[str, ...]:
         """Every mailbox the mail goes to, once, in order."""
-        unique: dict[str, str] = {}
-        for address in (*self.recipients, *self.cc, *self.bcc):
-            unique.setdefault(address.key, address.mailbox)
-        return tuple(unique.values())
+        return tuple(address.mailbox for address in unique((*self.recipients, *self.cc, *self.bcc)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -240,7 +237,7 @@ def _attachments(value: Any, path: str) -> tuple[Attachment, ...]:
     attachments = []
     for index, one in enumerate(listed(value, path, ATTACHMENTS_MAX, "attachments")):
         where = f"{path}[{index}]"
-        entry = mapped(one, where, len(_ATTACHMENT_FIELDS) + 1)
+        entry = mapped(one, where)
         known(entry, _ATTACHMENT_FIELDS, where)
         for name in ("filename", "content_base64"):
             if name not in entry:

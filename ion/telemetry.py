@@ -140,7 +140,7 @@ class Telemetry:
             case float() if math.isfinite(value):
                 return value
             case Mapping():
-                return {self._text(str(name), mask=mask): self._plain(one, mask=mask) for name, one in value.items()}
+                return self._mapping(value, mask=mask)
             case list() | tuple() | AbstractSet():
                 return [self._plain(one, mask=mask) for one in value]
             case bytes() | bytearray():
@@ -148,6 +148,15 @@ class Telemetry:
             case BaseException():
                 value = f"{type(value).__name__}: {value}"
         return self._text(str(value), mask=mask)
+
+    def _mapping(self, value: Mapping[Any, object], *, mask: bool) -> dict[str, object]:
+        plain: dict[str, object] = {}
+        for key, one in value.items():
+            name = self._text(str(key), mask=mask)
+            if name in plain:  # two addresses that look the same under the mask
+                name = f"{name} ({len(plain) + 1})"
+            plain[name] = self._plain(one, mask=mask)
+        return plain
 
     def _text(self, text: str, *, mask: bool) -> str:
         for secret in self._secrets:
