@@ -179,9 +179,10 @@ def _write(destination: Path, entries: dict[str, bytes]) -> Artifact:
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".ion-zip-") as scratch:
         unfinished = Path(scratch) / destination.name
-        with zipfile.ZipFile(unfinished, "x", zipfile.ZIP_STORED) as archive:
+        with zipfile.ZipFile(unfinished, "x") as archive:
             for name in sorted(entries):
                 entry = zipfile.ZipInfo(name, _EPOCH)
+                entry.compress_type = zipfile.ZIP_STORED
                 entry.create_system = _UNIX
                 entry.external_attr = _MODE << 16
                 archive.writestr(entry, entries[name])
