@@ -184,7 +184,7 @@ def _settings(data: Path, port: int) -> dict[str, str]:
         "DISABLE_EVENTS": "1",
         "SKIP_SSL_CERT_DOWNLOAD": "1",
         "DNS_ADDRESS": "0",
-        "SQS_ENDPOINT_STRATEGY": "path",  # queue URLs that need no DNS
+        "SQS_ENDPOINT_STRATEGY": "standard",  # AWS's form, which Terraform's provider insists on
         "LAMBDA_RUNTIME_EXECUTOR": "process",
         "LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT": "60",
         "PROVIDER_OVERRIDE_DYNAMODB": "moto",
@@ -200,7 +200,7 @@ def _external(environ: Mapping[str, str]) -> Emulator:
     endpoint_url = environ.get("AWS_ENDPOINT_URL") or get_service_endpoint("sqs", environ.get("LOCALSTACK_HOST"))
     if not endpoint_url or _get(f"{endpoint_url}/_localstack/health") is None:
         raise LocalStackError(
-            f"{name}={environ[name]!r} names a LocalStack, but {endpoint_url}/_localstack/health does not answer as one."
+            f"{name}={environ[name]!r} names a LocalStack, but nothing answers as one at {endpoint_url}."
             f" Start it, or unset {name} and one will be started here."
         )
     return Emulator(endpoint_url=endpoint_url.rstrip("/"), embedded=False)
