@@ -58,12 +58,12 @@ def say(text: str) -> None:
 
 
 def pip(*arguments: str) -> None:
-    """Run .venv's pip; its own errors go to the terminal.
+    """Run .venv's pip; its errors go to the terminal, its warnings about the index or itself do not.
 
     Raises:
         SystemExit: It failed.
     """
-    command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input", *arguments]
+    command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", "--no-input", *arguments]
     # A PIP_USER in the environment would install beside .venv instead of into it.
     environment = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     if subprocess.run(command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, check=False).returncode:
@@ -96,7 +96,7 @@ def bring_up_to_date() -> None:
     else:
         make()
     made_from = foundation() + contents()
-    say("Installing the pinned packages ...")
+    say("Installing the pinned packages ...  (about a minute where none is cached)")
     pip("--require-hashes", "--requirement", "requirements.lock")
     say("Installing the project itself ...")
     pip("--no-deps", "--no-build-isolation", "--editable", ".")
