@@ -6,6 +6,7 @@ HarnessError
 ├── LocalStackError     LocalStack did not start, lacks a plugin, or does not answer
 ├── RunError            a saved run is not where, or not what, it should be
 ├── StackError          ion's resources could not be made in it
+├── TerraformError      terraform, or its AWS provider, is not to be had, or failed
 └── UsageError          the command line names something that does not exist
 """
 
@@ -34,6 +35,10 @@ class RunError(HarnessError):
 
 class StackError(HarnessError):
     """A resource could not be made; the message names it."""
+
+
+class TerraformError(HarnessError):
+    """Terraform or its provider is not to be had, or a command failed; the message carries Terraform's own."""
 
 
 class UsageError(HarnessError):
