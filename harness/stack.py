@@ -164,7 +164,8 @@ def deploy(
     if not emulator.embedded:
         _remove(emulator, names)  # what a harness that was killed may have left there
     try:
-        _make_secret_and_table(emulator, names, secret or {})
+        emulator.client("secretsmanager").create_secret(Name=names.secret, SecretString=json.dumps(dict(secret or {})))
+        make_table(emulator, names)
         queue_url, deadletter_url = _make_queues(emulator, names)
         function_arn = _make_function(
             emulator,
@@ -207,8 +208,8 @@ def _resource_variables(names: Names) -> dict[str, str]:
     }
 
 
-def _make_secret_and_table(emulator: Emulator, names: Names, secret: Mapping[str, Any]) -> None:
-    emulator.client("secretsmanager").create_secret(Name=names.secret, SecretString=json.dumps(dict(secret)))
+def make_table(emulator: Emulator, names: Names) -> None:
+    """Make the ledger's table alone."""
     dynamodb = emulator.client("dynamodb")
     dynamodb.create_table(
         TableName=names.table,

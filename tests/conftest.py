@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import time
 import zipfile
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 class MakeStack(Protocol):
     def __call__(self, artifact: bytes | Path, **settings: Any) -> Stack: ...
+
+
+class WaitUntil(Protocol):
+    def __call__(self, condition: Callable[[], Any], *, seconds: float = 10) -> Any: ...
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +61,20 @@ def function_zip() -> Callable[..., bytes]:
         return buffer.getvalue()
 
     return make
+
+
+@pytest.fixture
+def wait_until() -> WaitUntil:
+    """Waits for a condition: `wait_until(lambda: ..., seconds=10)` returns its first true value, or fails."""
+
+    def wait(condition: Callable[[], Any], *, seconds: float = 10) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"not within {seconds} s"
+            time.sleep(0.05)
+        return value
+
+    return wait
 
 
 _numbers = itertools.count(1)

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -109,6 +110,7 @@ def running(
     environ: Mapping[str, str] = os.environ,
     queue_metrics_seconds: int = 1,
     lambda_retry_seconds: int = 10,
+    settings: Mapping[str, str] = MappingProxyType({}),
     start_timeout_seconds: float = 60,
 ) -> Iterator[Emulator]:
     """The LocalStack that `AWS_ENDPOINT_URL` or `LOCALSTACK_HOST` names, else one that lives as long as the context.
@@ -120,6 +122,7 @@ def running(
         environ: The environment.
         queue_metrics_seconds: How often SQS publishes its CloudWatch metrics (a minute in AWS).
         lambda_retry_seconds: How long the first retry of a failed asynchronous invocation waits (a minute in AWS).
+        settings: More of LocalStack's own settings; they win.
         start_timeout_seconds: The bound on LocalStack's start.
 
     Raises:
@@ -148,6 +151,7 @@ def running(
                     "ION_FUNCTION_LOG": str(function_log.resolve()),
                     "SQS_CLOUDWATCH_METRICS_REPORT_INTERVAL": str(queue_metrics_seconds),
                     "LAMBDA_RETRY_BASE_DELAY": str(lambda_retry_seconds),
+                    **settings,
                 },
                 stdin=subprocess.PIPE,  # never written: its end tells LocalStack that this process is gone
                 stdout=output,
