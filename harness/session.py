@@ -271,10 +271,8 @@ class Session(SMTP):  # type: ignore[misc]  # aiosmtpd has no types
         done, self._transaction = self._transaction, None
         if done is None:
             return
-        if done.kept:
-            result = "accepted"
-        else:
-            result = "refused" if reply or (done.refused and not done.recipients) else "dropped"
+        refused = reply or (done.refused and not done.recipients)
+        result = "accepted" if done.kept else "refused" if refused else "dropped"
         self._sink.history.record(
             "smtp.transaction",
             session=self._number,

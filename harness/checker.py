@@ -1,0 +1,356 @@
+"""Whether a run kept ion's promises: a pure function of its history and of the mail that it captured.
+
+What went in must come out: each mail that SNS took ends delivered, dead-lettered with a reason, or still pending;
+nothing else comes out; nothing comes out twice or changed. A verdict is valid, invalid or unknown. A broken promise
+outweighs a doubt, a doubt outweighs all that went well, and a run in which nothing was delivered proves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from harness import content
+from harness.errors import HarnessError
+from harness.facts import ALL, Facts, Letter, Publication, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from harness.history import Event
+
+# What the ledger calls an attempt of which nobody knows whether the server took the mail.
+UNCERTAIN_RESULTS = frozenset({"ambiguous", "abandoned"})
+# The sink writes a transaction down a moment before the function knows of its end, or after.
+SKEW_SECONDS = 1.0
+
+
+class Verdict(StrEnum):
+    """What a run proves."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    UNKNOWN = "unknown"
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 or 2."""
+        return list(Verdict).index(self)
+
+
+class Promise(StrEnum):
+    """What must hold, always (docs/reliability.md)."""
+
+    CONSERVATION = "conservation"
+    CONTENT = "content"
+    ONCE = "once"
+    LIVENESS = "liveness"
+    REASON = "reason"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Breach:
+    """A promise that was broken.
+
+    Attributes:
+        promise: Which.
+        what: How, in words.
+        mails: The X-Workload-Ids concerned, and what is wrong with each.
+    """
+
+    promise: Promise
+    what: str
+    mails: Mapping[str, str]
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What the checker found.
+
+    Attributes:
+        sets: X-Workload-Ids by what became of the mail.
+        deliveries: How many copies reached a recipient.
+        duplicates: How many copies too many did, with no excuse.
+        ambiguous: How many did after a send of which nobody could know whether it had succeeded (RFC 1047).
+        breaches: The promises broken.
+        doubts: Why it cannot be said that all were kept.
+    """
+
+    sets: dict[str, list[str]] = field(default_factory=dict)
+    deliveries: int = 0
+    duplicates: int = 0
+    ambiguous: int = 0
+    breaches: list[Breach] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict:
+        """False over unknown over true."""
+        if self.breaches:
+            return Verdict.INVALID
+        return Verdict.UNKNOWN if self.doubts else Verdict.VALID
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The sets' sizes and the copies."""
+        sizes = {name: len(ids) for name, ids in self.sets.items()}
+        return sizes | {
+            "deliveries": self.deliveries,
+            "duplicates": self.duplicates,
+            "ambiguous": self.ambiguous,
+        }
+
+    @property
+    def summary(self) -> str:
+        """The verdict in one line."""
+        counts = Counter(self.counts)
+        parts = [f"{counts['acknowledged']} published", f"{counts['delivered']} delivered"]
+        parts += [f"{counts[name]} {name.replace('_', '-')}" for name in ("dead_lettered", "pending") if counts[name]]
+        parts += [f"{counts['lost']} lost", f"{counts['duplicates']} duplicated"]
+        parts += [f"{counts[name]} {name}" for name in ("ambiguous", "unexpected", "changed", "leaked") if counts[name]]
+        return f"{self.verdict}: {', '.join(parts)}"
+
+
+def check(events: Iterable[Event], read_mail: Callable[[str], bytes]) -> Report:
+    """Check a run. Never raises: a checker that crashes knows nothing.
+
+    Args:
+        events: The history.
+        read_mail: The bytes of a captured mail, by its Maildir key; raises HarnessError where there is none.
+    """
+    report = Report()
+    try:
+        facts = Facts.of(events)
+        _doubt(facts, report)
+        _conserve(facts, report)
+        _once(facts, report)
+        _compare(facts, report, read_mail)
+        _reason(facts, report)
+        _live(facts, report)
+        if not report.sets["delivered"]:
+            report.doubts.append("nothing was delivered, so nothing is proved")
+    except Exception as error:
+        report.doubts.append(f"the checker failed: {type(error).__name__}: {error}")
+    return report
+
+
+def _doubt(facts: Facts, report: Report) -> None:
+    if not facts.finished:
+        report.doubts.append("the run did not end: it was killed, or still goes on")
+    elif facts.finished["reason"] != "drained":
+        report.doubts.append(f"the run ended before the queue was empty: {facts.finished['reason']}")
+    report.doubts += [f"the sink failed: {trouble}" for trouble in facts.troubles]
+
+
+def _breach(report: Report, promise: Promise, what: str, mails: Mapping[str, str]) -> None:
+    if mails:
+        report.breaches.append(Breach(promise=promise, what=what, mails=dict(mails)))
+
+
+def _conserve(facts: Facts, report: Report) -> None:
+    """Sort each mail into its set, and find what came out that did not go in."""
+    names = ("attempted", "acknowledged", "delivered", "dead_lettered", "pending", "lost", "unexpected")
+    sets = report.sets = {name: list[str]() for name in names}
+    letters: dict[str, list[Letter]] = defaultdict(list)
+    for letter in facts.letters:
+        letters[letter.workload].append(letter)
+    open_mails: dict[str, str] = {}
+    for workload, mail in facts.published.items():
+        if mail.control:
+            continue
+        sets["attempted"].append(workload)
+        if mail.acknowledged:
+            sets["acknowledged"].append(workload)
+        missing = _missing(mail, facts.accepted.get(workload, []), letters[workload])
+        if missing:
+            open_mails[workload] = f"neither delivered to nor dead-lettered for {', '.join(missing)}"
+        elif letters[workload]:
+            sets["dead_lettered"].append(workload)
+        elif workload in facts.accepted:
+            sets["delivered"].append(workload)
+    sets["pending"], sets["lost"] = _sort_open(facts, open_mails)
+    if sets["pending"]:
+        report.doubts.append(f"{len(sets['pending'])} mails are still pending")
+    _breach(report, Promise.CONSERVATION, "lost", {each: open_mails[each] for each in sets["lost"]})
+    _breach(report, Promise.CONSERVATION, "delivered, and dead-lettered too", _both(facts, letters))
+    unexpected = _unexpected(facts)
+    sets["unexpected"] = list(unexpected)
+    _breach(report, Promise.CONSERVATION, "sent, but not published so", unexpected)
+    foreign = {letter.message_id: "a body that nobody published" for letter in letters[""]}
+    _breach(report, Promise.CONSERVATION, "dead-lettered, but not published", foreign)
+
+
+def _missing(mail: Publication, accepted: list[Transaction], letters: list[Letter]) -> list[str]:
+    """The recipients who have neither got all copies that SNS took nor are named by a dead letter."""
+    if not mail.recipients:  # poison: no one can get it
+        return ["anybody"] if mail.acknowledged and not letters else []
+    got = Counter(recipient for each in accepted for recipient in set(each.recipients))
+    for letter in letters:
+        got.update(mail.recipients if letter.recipients is ALL else letter.recipients)
+    # What has shown up at all was taken by SNS, whatever the publisher heard.
+    owed = max(mail.least, 1 if accepted or letters else 0)
+    return sorted(recipient for recipient in mail.recipients if got[recipient] < owed)
+
+
+def _both(facts: Facts, letters: Mapping[str, list[Letter]]) -> dict[str, str]:
+    """Who has got a mail, as ion was told, and is named by its dead letter all the same."""
+    found = {}
+    for workload, mail in facts.published.items():
+        if letters[workload] and mail.most == 1:  # of several copies one may have failed
+            accepted = facts.accepted.get(workload, [])
+            got = {recipient for each in accepted if each.confirmed for recipient in each.recipients}
+            named = got & frozenset().union(*(letter.recipients for letter in letters[workload]))
+            if named:
+                found[workload] = f"{', '.join(sorted(named))} got it"
+    return found
+
+
+def _sort_open(facts: Facts, open_mails: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """What neither came out nor was dead-lettered: pending as far as the queue can hold it, and lost beyond that.
+
+    Which ones a queue still holds is not known; those that the ledger has down as waiting come first.
+    """
+    if not facts.depths or not facts.finished or facts.finished["reason"] == "interrupted":
+        return list(open_mails), []
+    waiting = [item for item in facts.ledger.values() if item.get("status") in {"sending", "deferred"}]
+    known = {item.get(name, "") for item in waiting for name in ("id", "message_id")}
+
+    def waits(workload: str) -> bool:
+        document = facts.published[workload].document or {}
+        sent_as = {each.message_id for each in facts.accepted.get(workload, [])}
+        return document.get("id") in known or bool(sent_as & known)
+
+    order = sorted(open_mails, key=lambda workload: not waits(workload))
+    held = facts.depths[-1].waiting
+    return order[:held], order[held:]
+
+
+def _unexpected(facts: Facts) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for workload, transactions in facts.accepted.items():
+        mail = facts.published.get(workload)
+        if mail is None:
+            found[workload or f"transaction {transactions[0].number}"] = "a mail that is not of this workload"
+        elif not mail.most:
+            found[workload] = "SNS refused it each time, and yet it was sent"
+        else:
+            strangers = {recipient for each in transactions for recipient in each.recipients} - mail.recipients
+            if strangers:
+                found[workload] = f"sent to {', '.join(sorted(strangers))}, whom the document does not name"
+    return found
+
+
+def _once(facts: Facts, report: Report) -> None:
+    """Find the copies too many, mail by mail and recipient by recipient.
+
+    Copies of one Message-ID are one mail sent again; copies under different ones are different mails to their reader.
+    """
+    twice: dict[str, str] = {}
+    for workload, transactions in facts.accepted.items():
+        copies: dict[str, dict[str, list[Transaction]]] = defaultdict(lambda: defaultdict(list))
+        for each in transactions:
+            for recipient in each.recipients:
+                report.deliveries += 1
+                copies[recipient][each.message_id].append(each)
+        most = facts.published[workload].most if workload in facts.published else 1
+        plain = 0
+        for sent_as in copies.values():
+            excused = sum(
+                _uncertain(facts, earlier, later)
+                for same in sent_as.values()
+                for earlier, later in itertools.pairwise(same)
+            )
+            repeated = sum(len(same) - 1 for same in sent_as.values())
+            report.ambiguous += excused
+            plain += repeated - excused + max(0, len(sent_as) - max(1, most))
+        if plain:
+            report.duplicates += plain
+            twice[workload] = f"{plain} copies too many reached {_names(copies)}"
+    report.sets["duplicated"] = list(twice)
+    _breach(report, Promise.ONCE, "sent again although the earlier send was known to have succeeded", twice)
+
+
+def _names(copies: Mapping[str, Mapping[str, list[Transaction]]]) -> str:
+    return ", ".join(name for name, sent_as in copies.items() if sum(map(len, sent_as.values())) > 1)
+
+
+def _uncertain(facts: Facts, earlier: Transaction, later: Transaction) -> bool:
+    """Whether nobody could know, before the later send, that the earlier one had succeeded (RFC 1047).
+
+    Either the sink knows that it never sent its reply, or the ledger has, in between, an attempt down as ambiguous or
+    as abandoned by a worker that ended without a word.
+    """
+    if not earlier.confirmed:
+        return True
+    item = facts.sent_as.get(earlier.message_id, {})
+    return any(
+        line["result"] in UNCERTAIN_RESULTS and earlier.at - SKEW_SECONDS <= line["at"] <= later.at + SKEW_SECONDS
+        for line in item.get("log", ())
+    )
+
+
+def _compare(facts: Facts, report: Report, read_mail: Callable[[str], bytes]) -> None:
+    """Compare each captured mail with the document that it was published as."""
+    sender = facts.started.get("default_sender", "")
+    changed: dict[str, str] = {}
+    leaked: dict[str, str] = {}
+    for workload, transactions in facts.accepted.items():
+        mail = facts.published.get(workload)
+        if mail is None or mail.document is None or not mail.recipients:
+            continue  # unexpected, and reported as such
+        found = _resent_differently(transactions)
+        hidden: list[str] = []
+        for each in {each.sha256: each for each in transactions if each.key}.values():
+            try:
+                message = read_mail(each.key)
+            except HarnessError as error:
+                report.doubts.append(str(error))
+                continue
+            if hashlib.sha256(message).hexdigest() != each.sha256:
+                report.doubts.append(f"mail {each.key} is not what the sink wrote: something has changed the file")
+                continue
+            found += content.differences(mail.document, message, default_sender=sender)
+            if content.mailbox(each.sender) != content.mailbox(mail.document.get("sender", sender)):
+                found.append(f"envelope sender: found {each.sender}")
+            hidden += content.leaks(mail.document, message)
+        if found:
+            changed[workload] = "; ".join(found)
+        if hidden:
+            leaked[workload] = f"in the header for everybody to read: bcc to {', '.join(hidden)}"
+    report.sets |= {"changed": list(changed), "leaked": list(leaked)}
+    _breach(report, Promise.CONTENT, "arrived changed", changed)
+    _breach(report, Promise.CONTENT, "a bcc address leaked", leaked)
+
+
+def _resent_differently(transactions: list[Transaction]) -> list[str]:
+    """What is sent again under one Message-ID must be the same, byte for byte."""
+    hashes: dict[str, set[str]] = defaultdict(set)
+    for each in transactions:
+        hashes[each.message_id].add(each.sha256)
+    return [f"sent again as {name} with other bytes" for name, found in hashes.items() if len(found) > 1]
+
+
+def _reason(facts: Facts, report: Report) -> None:
+    """Every dead letter says why, in a code and in words, and so does the ledger."""
+    silent: dict[str, str] = {}
+    for letter in facts.letters:
+        lacking = [name for name in ("failure-reason", "failure-detail") if not letter.attributes.get(name)]
+        item = facts.ledger.get(letter.attributes.get("ion-id", ""))
+        if facts.ledger and not lacking and not (item and item.get("reason")):
+            lacking = ["a reason in the ledger"]
+        if lacking:
+            silent[letter.workload or letter.message_id] = f"the dead letter lacks {' and '.join(lacking)}"
+    report.sets["without_reason"] = list(silent)
+    _breach(report, Promise.REASON, "dead-lettered without a reason", silent)
+
+
+def _live(facts: Facts, report: Report) -> None:
+    """A run that waits in vain, with messages visible and every fault healed, shows that nothing wakes the function."""
+    if facts.finished.get("reason") == "stalled" and facts.depths and facts.depths[-1].visible:
+        last = facts.depths[-1]
+        text = f"{last.visible} messages are visible, and nothing has moved for {facts.finished['stalled_seconds']:g} s"
+        _breach(report, Promise.LIVENESS, "nothing wakes the function", {"queue": text})
