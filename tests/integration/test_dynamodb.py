@@ -190,7 +190,7 @@ def test_transaction_on_an_unknown_table_is_refused(dynamodb):
 
 
 def test_transaction_repeated_with_its_token_is_done_once(dynamodb, table):
-    """A call repeated because its answer was lost succeeds without a second effect; another one with its token fails."""
+    """A call repeated because its answer was lost succeeds without a second effect; another with its token fails."""
     claim = [put(table, "mail", condition="attribute_not_exists(id)")]
     for _ in range(2):
         dynamodb.transact_write_items(TransactItems=claim, ClientRequestToken="token-1")
