@@ -13,17 +13,9 @@ import contextlib
 import re
 import socket
 import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from aiosmtplib import (
-    SMTP,
-    SMTPAuthenticationError,
-    SMTPException,
-    SMTPResponseException,
-    SMTPServerDisconnected,
-    SMTPStatus,
-)
+from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPException, SMTPResponseException, SMTPServerDisconnected
 
 from ion.errors import ServerUnavailable, SettingsError
 from ion.outcome import Course, Kind, Outcome, Reply, Stage, classify
@@ -31,6 +23,7 @@ from ion.outcome import Course, Kind, Outcome, Reply, Stage, classify
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiosmtplib import SMTPResponse
     from aiosmtplib.protocol import SMTPProtocol
 
     from ion.protocols import Envelope
@@ -41,6 +34,7 @@ QUIT_SECONDS = 2
 CHUNK_BYTES = 65_536
 """How much of a message is written at a time."""
 
+_OK, _CLOSING = 250, 421
 # The server does not do this mechanism, or not here; another one may work (RFC 4954 sections 4 and 6).
 _TRY_ANOTHER_MECHANISM = (500, 501, 502, 503, 504, 534, 538)
 
@@ -57,16 +51,12 @@ def courier_factory(settings: SmtpSettings) -> Callable[[], SmtpCourier]:
 
 def _tls_context(ca: str) -> ssl.SSLContext:
     """Trust the system's authorities or, where `ca` (PEM text or a path) is given, that one and no other."""
-    if not ca:
-        return ssl.create_default_context()
     is_text = "-----BEGIN" in ca
     try:
-        return ssl.create_default_context(cadata=ca if is_text else Path(ca).read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
+        return ssl.create_default_context(cadata=ca if is_text else None, cafile=None if is_text else ca or None)
+    except OSError as error:
         what = "the text given" if is_text else repr(ca)
-        raise SettingsError(
-            f"smtp.ca: {what} cannot be used ({error}): give a certificate as PEM text or the path of a PEM file"
-        ) from error
+        raise SettingsError(f"smtp.ca: {what} cannot be used ({error}): give PEM text or a PEM file's path") from error
 
 
 class SmtpCourier:
@@ -103,9 +93,8 @@ class SmtpCourier:
         """Say QUIT if the connection stands; takes at most `QUIT_SECONDS` and never raises."""
         try:
             if self._stands():
-                self.round_trips += 1
                 with contextlib.suppress(Exception):
-                    await self._connection().execute_command(b"QUIT", timeout=QUIT_SECONDS)
+                    await self._say(QUIT_SECONDS, b"QUIT")
         finally:
             self._drop()
 
@@ -132,7 +121,7 @@ class SmtpCourier:
             hostname=settings.server,
             port=settings.port,
             local_hostname=settings.hostname or "localhost",
-            timeout=settings.command_timeout_seconds,
+            timeout=None,
             use_tls=settings.tls == "implicit",
             start_tls=False,
             tls_context=self._context,
@@ -143,19 +132,21 @@ class SmtpCourier:
         try:
             async with asyncio.timeout(seconds):
                 self.round_trips += 1
-                await smtp.connect(timeout=seconds)
+                await smtp.connect()
                 self._transport = cast("asyncio.WriteTransport", smtp.transport)
                 name = settings.hostname or _own_name(self._transport)
                 stage = Stage.EHLO
-                await self._ehlo(name)
+                self.round_trips += 1
+                await smtp.ehlo(hostname=name)
                 if settings.tls == "starttls":
                     stage = Stage.STARTTLS
-                    await self._start_tls()
+                    self.round_trips += 2
+                    await self._start_tls(smtp)
                     stage = Stage.EHLO
-                    await self._ehlo(name)
+                    await smtp.ehlo(hostname=name)
                 if settings.username:
                     stage = Stage.AUTH
-                    await self._login()
+                    await self._login(smtp)
             # So that the protocol pauses until all that was written is with the kernel. (0 would say it, but asyncio's
             # TLS transport then takes an empty buffer for a full one.)
             self._transport.set_write_buffer_limits(high=1, low=0)
@@ -166,37 +157,29 @@ class SmtpCourier:
             self._drop()
             raise
 
-    async def _ehlo(self, name: str) -> None:
-        self.round_trips += 1
-        await self._connection().ehlo(hostname=name)
-
-    async def _start_tls(self) -> None:
-        smtp = self._connection()
+    async def _start_tls(self, smtp: SMTP) -> None:
         if not smtp.supports_extension("starttls"):
             raise SMTPException("the server offers no STARTTLS, and smtp.tls = starttls insists on it")
-        self.round_trips += 1
         await smtp.starttls()
         self._transport = cast("asyncio.WriteTransport", smtp.transport)
 
-    async def _login(self) -> None:
+    async def _login(self, smtp: SMTP) -> None:
         """Log in by the first mechanism that both sides know: the cheapest over TLS, the most discreet without."""
-        smtp = self._connection()
-        plain, login, cram = (smtp.auth_plain, 1), (smtp.auth_login, 2), (smtp.auth_crammd5, 2)
-        mechanisms = {"cram-md5": cram} if self._settings.tls == "none" else {}
-        mechanisms |= {"plain": plain, "login": login, "cram-md5": cram}
+        mechanisms = [("plain", smtp.auth_plain, 1), ("login", smtp.auth_login, 2), ("cram-md5", smtp.auth_crammd5, 2)]
+        if self._settings.tls == "none":
+            mechanisms.insert(0, mechanisms.pop())
         refusal = SMTPException("smtp.username is set, and the server offers none of AUTH PLAIN, LOGIN and CRAM-MD5")
-        for mechanism, (authenticate, round_trips) in mechanisms.items():
-            if mechanism not in smtp.server_auth_methods:
-                continue
-            self.round_trips += round_trips
-            try:
-                await authenticate(self._settings.username, self._settings.password)
-            except SMTPAuthenticationError as error:
-                if error.code not in _TRY_ANOTHER_MECHANISM:
-                    raise
-                refusal = error
-            else:
-                return
+        for name, authenticate, round_trips in mechanisms:
+            if name in smtp.server_auth_methods:
+                self.round_trips += round_trips
+                try:
+                    await authenticate(self._settings.username, self._settings.password)
+                except SMTPAuthenticationError as error:
+                    if error.code not in _TRY_ANOTHER_MECHANISM:
+                        raise
+                    refusal = error
+                else:
+                    return
         raise refusal
 
     def _unavailable(self, stage: Stage, reply: Reply) -> ServerUnavailable:
@@ -220,6 +203,9 @@ class SmtpCourier:
     async def _send(self, envelope: Envelope) -> dict[str, Outcome]:
         message = _with_crlf(envelope.message)
         await self.connect()
+        obstacle = self._obstacle(envelope, len(message))
+        if obstacle is not None:
+            return dict.fromkeys(envelope.recipients, obstacle)
         self._deadline = asyncio.get_running_loop().time() + self._settings.transaction_timeout_seconds
         reused = self._transactions > 0
         try:
@@ -246,9 +232,6 @@ class SmtpCourier:
         Returns:
             An outcome for everyone that is settled by now; if anyone is not, the server awaits the message.
         """
-        obstacle = self._obstacle(envelope, size)
-        if obstacle is not None:
-            return dict.fromkeys(envelope.recipients, obstacle)
         parameters = [b"SIZE=%d" % size] if self._connection().supports_extension("size") else []
         parameters += [b"SMTPUTF8"] if envelope.smtputf8 else []
         self._transactions += 1
@@ -288,10 +271,7 @@ class SmtpCourier:
         """
         seconds = self._remaining(self._settings.command_timeout_seconds)
         try:
-            smtp = self._connection()
-            _expect_silence(smtp)
-            self.round_trips += 1
-            reply = _read(stage, *await smtp.execute_command(*command, timeout=seconds))
+            reply = _read(stage, *await self._say(seconds, *command))
         except (SMTPException, OSError) as error:
             self._drop()
             reply = _failure(stage, error)
@@ -300,16 +280,24 @@ class SmtpCourier:
             raise self._unavailable(stage, reply)
         return verdict if isinstance(verdict, Kind) else None, reply
 
+    async def _say(self, seconds: float, *command: bytes) -> SMTPResponse:
+        """Say a command and wait for its reply; by our own time-out, as the library's can swallow a cancellation."""
+        smtp = self._connection()
+        _expect_silence(smtp)
+        self.round_trips += 1
+        async with asyncio.timeout(seconds):
+            return await smtp.execute_command(*command, timeout=None)
+
     async def _hand_over(self, message: bytes) -> Outcome:
         """Send the message that the server awaits; the outcome holds for everyone it accepted.
 
         Raises:
             ServerUnavailable: It gave up (421) before the final dot.
         """
-        smtp = self._connection()
-        protocol = cast("SMTPProtocol", smtp.protocol)
-        limit = self._settings.data_timeout_seconds
-        stage = Stage.DATA
+        smtp, limit, stage = self._connection(), self._settings.data_timeout_seconds, Stage.DATA
+        protocol = smtp.protocol
+        if protocol is None:
+            return _failure(stage, SMTPServerDisconnected("")).outcome(Kind.DEFERRED)
         self.round_trips += 1
         answer = asyncio.create_task(protocol.read_response())  # before the dot too: a server that gives up may say so
         body = asyncio.create_task(_write(protocol, _dot_stuffed(message)))
@@ -330,7 +318,7 @@ class SmtpCourier:
             answer.cancel()
             body.cancel()
             await asyncio.gather(answer, body, return_exceptions=True)
-        if stage is Stage.DATA or reply.code in (0, SMTPStatus.domain_unavailable):
+        if stage is Stage.DATA or reply.code in (0, _CLOSING):
             self._drop()
         verdict = classify(stage, reply)
         if verdict is Course.UNAVAILABLE:
@@ -339,13 +327,11 @@ class SmtpCourier:
 
     async def _reset(self) -> None:
         """Have the server forget a transaction that came to nothing (RFC 5321 section 4.1.1.5)."""
-        seconds = self._remaining(self._settings.command_timeout_seconds)
-        self.round_trips += 1
         try:
-            code, _ = await self._connection().execute_command(b"RSET", timeout=seconds)
+            code, _ = await self._say(self._remaining(self._settings.command_timeout_seconds), b"RSET")
         except (SMTPException, OSError):
             code = 0
-        if code != SMTPStatus.completed:
+        if code != _OK:
             self._drop()
 
     def _remaining(self, limit: float) -> float:
@@ -369,7 +355,7 @@ def _expect_silence(smtp: SMTP) -> None:
 def _read(stage: Stage, code: int, text: str) -> Reply:
     """Read a reply; one that has no meaning here fails the exchange."""
     reply = Reply.of(code, text)
-    if classify(stage, reply) not in (Course.PROCEED, Kind.DELIVERED) and str(code)[0] not in "45":
+    if classify(stage, reply) not in (Course.PROCEED, Kind.DELIVERED) and code // 100 not in (4, 5):
         raise SMTPException(f"a reply out of place ({reply})")
     return reply
 
@@ -385,7 +371,7 @@ def _failure(stage: Stage, error: Exception) -> Reply:
             text = "the connection was lost"
         case _:
             text = getattr(error, "message", "") or str(error) or type(error).__name__
-    return Reply.of(0, f"{text}, at {stage}")
+    return Reply.of(0, f"{text.strip()}, at {stage}")
 
 
 def _own_name(transport: asyncio.BaseTransport) -> str:

@@ -1,0 +1,391 @@
+"""What the courier says and does on the wire, against servers on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiosmtpd.smtp
+import aiosmtplib
+import pytest
+from aiosmtplib.protocol import SMTPProtocol
+
+from ion.errors import ServerUnavailable
+from ion.outcome import Kind, Outcome
+from ion.smtp import SmtpCourier, courier_factory
+from tests.support.courier_contract import ANN, BOB, CAT, LARGE, MESSAGE, envelope, kinds
+from tests.support.smtp_server import DROP, HANG, Packets, Script, ScriptedServer, ThenDrop, smtp_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+DELIVERED, DEFERRED, REJECTED, AMBIGUOUS = Kind.DELIVERED, Kind.DEFERRED, Kind.REJECTED, Kind.AMBIGUOUS
+
+
+@asynccontextmanager
+async def served(*scripts: Script, **settings: Any) -> AsyncIterator[tuple[ScriptedServer, SmtpCourier]]:
+    async with ScriptedServer(*scripts) as server:
+        courier = courier_factory(smtp_settings(server.port, **settings))()
+        yield server, courier
+        await courier.close()
+
+
+# The dialogue.
+
+
+async def test_says_no_more_than_it_must() -> None:
+    """A mail takes MAIL, RCPT for each recipient and DATA; the connection takes one EHLO and ends by QUIT."""
+    async with served(Script(extensions=("SIZE 0",))) as (server, courier):
+        await courier.send(envelope(ANN, BOB))
+        await courier.send(envelope(CAT))
+        await courier.close()
+        assert server.sessions[0].commands == [
+            "EHLO client.example",
+            f"MAIL FROM:<ion@example.com> SIZE={len(MESSAGE)}",
+            "RCPT TO:<ann@example.com>",
+            "RCPT TO:<bob@example.com>",
+            "DATA",
+            f"MAIL FROM:<ion@example.com> SIZE={len(MESSAGE)}",
+            "RCPT TO:<cat@example.com>",
+            "DATA",
+            "QUIT",
+        ]
+        assert courier.connections == 1
+        assert courier.round_trips == len(["greeting", *server.sessions[0].commands, "final dot", "final dot"])
+
+
+async def test_parameters_follow_the_servers_extensions() -> None:
+    """SIZE is given only to a server that announces it, SMTPUTF8 only with a mail that needs it."""
+    async with served(Script(extensions=("SMTPUTF8",))) as (server, courier):
+        await courier.send(envelope(ANN))
+        await courier.send(envelope("jürgen@example.com", smtputf8=True))
+        assert server.sessions[0].commands[1] == "MAIL FROM:<ion@example.com>"
+        assert server.sessions[0].commands[4:6] == [
+            "MAIL FROM:<ion@example.com> SMTPUTF8",
+            "RCPT TO:<jürgen@example.com>",
+        ]
+
+
+async def test_resets_what_came_to_nothing() -> None:
+    """A transaction in which nobody was accepted ends in RSET, without DATA, and the connection serves on."""
+    async with served(Script(rcpt={ANN: "550 5.1.1 unknown"})) as (server, courier):
+        await courier.send(envelope(ANN))
+        await courier.send(envelope(BOB))
+        assert server.sessions[0].verbs == ["EHLO", "MAIL", "RCPT", "RSET", "MAIL", "RCPT", "DATA"]
+
+
+@pytest.mark.parametrize("rset", ["451 4.3.0 no", DROP, "250", HANG], ids=str)
+async def test_failed_reset_spoils_no_outcome(rset: Any) -> None:
+    """Whatever becomes of RSET, the outcomes stand and the next mail goes."""
+    refuse = Script(rcpt={ANN: "550 5.1.1 unknown"}, rset=rset)
+    async with served(refuse, Script(), command_timeout_seconds=0.5) as (_, courier):
+        assert kinds(await courier.send(envelope(ANN))) == {ANN: REJECTED}
+        assert kinds(await courier.send(envelope(BOB))) == {BOB: DELIVERED}
+
+
+async def test_connection_is_replaced_after_its_share() -> None:
+    """After max_messages_per_connection mails the connection ends by QUIT and a new one takes over."""
+    async with served(max_messages_per_connection=2) as (server, courier):
+        for _ in range(5):
+            assert kinds(await courier.send(envelope())) == {ANN: DELIVERED}
+        assert [session.verbs.count("MAIL") for session in server.sessions] == [2, 2, 1]
+        assert [session.verbs[-1] for session in server.sessions] == ["QUIT", "QUIT", "DATA"]
+        assert courier.connections == 3
+
+
+async def test_two_couriers_do_not_meet() -> None:
+    """Couriers of one factory send at the same time, each over its own connection."""
+    async with ScriptedServer() as server:
+        make = courier_factory(smtp_settings(server.port))
+        one, other = make(), make()
+        outcomes = await asyncio.gather(*(c.send(envelope(a)) for c, a in ((one, ANN), (other, BOB))))
+        assert [kinds(outcome) for outcome in outcomes] == [{ANN: DELIVERED}, {BOB: DELIVERED}]
+        assert len(server.sessions) == 2
+        await asyncio.gather(one.close(), other.close())
+
+
+@pytest.mark.parametrize(
+    ("host_name", "said"),
+    [("mail.example.org", "mail.example.org"), ("laptop", "[127.0.0.1]"), ("169.254.10.1", "[127.0.0.1]")],
+)
+async def test_gives_a_name_that_servers_take(monkeypatch: pytest.MonkeyPatch, host_name: str, said: str) -> None:
+    """Without smtp.hostname EHLO gives the machine's full name, or else its address as a literal."""
+    monkeypatch.setattr("socket.gethostname", lambda: host_name)
+    async with served(hostname="") as (server, courier):
+        await courier.connect()
+        assert server.sessions[0].commands == [f"EHLO {said}"]
+
+
+# The message.
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.contents: list[bytes] = []
+        self.recipients: list[str] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802, ARG002 - aiosmtpd's hook
+        self.contents.append(envelope.original_content)
+        self.recipients += envelope.rcpt_tos
+        return "250 2.0.0 kept"
+
+
+@asynccontextmanager
+async def real_server(handler: Recorder, **options: Any) -> AsyncIterator[int]:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: aiosmtpd.smtp.SMTP(handler, loop=loop, **options), "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("message", "arrives"),
+    [
+        (MESSAGE, MESSAGE),
+        (b".\r\n..\r\n...\r\n.x\r\n", b".\r\n..\r\n...\r\n.x\r\n"),
+        (b"a\r\n\r\n.\r\nMAIL FROM:<x@example.com>\r\n", b"a\r\n\r\n.\r\nMAIL FROM:<x@example.com>\r\n"),
+        (b"a\n.\nb\r.\rc\r\n", b"a\r\n.\r\nb\r\n.\r\nc\r\n"),
+        (b"no line end", b"no line end\r\n"),
+        ("ü\r\n\x00".encode() + bytes(range(14, 256)), "ü\r\n\x00".encode() + bytes(range(14, 256)) + b"\r\n"),
+        (MESSAGE * 20_000, MESSAGE * 20_000),
+    ],
+    ids=["usual", "dots", "smuggled command", "bare CR and LF", "no line end", "any octet", "large"],
+)
+async def test_message_arrives_octet_for_octet(message: bytes, arrives: bytes) -> None:
+    """What arrives is what was handed over; bare CR and LF, which SMTP forbids, have become line ends."""
+    recorder = Recorder()
+    async with real_server(recorder, data_size_limit=None) as port:
+        courier = courier_factory(smtp_settings(port))()
+        assert kinds(await courier.send(envelope(message=message))) == {ANN: DELIVERED}
+        await courier.close()
+    assert recorder.contents == [arrives]
+
+
+async def test_international_address_arrives() -> None:
+    """SMTPUTF8 carries a local part that is not ASCII."""
+    recorder = Recorder()
+    async with real_server(recorder, enable_SMTPUTF8=True) as port:
+        courier = courier_factory(smtp_settings(port))()
+        await courier.send(envelope("δοκιμή@example.com", smtputf8=True))
+        await courier.close()
+    assert recorder.recipients == ["δοκιμή@example.com"]
+
+
+async def test_final_dot_waits_for_the_message() -> None:
+    """A server that stops reading gets no final dot: the mail is deferred, never ambiguous."""
+    async with served(Script(body=HANG), data_timeout_seconds=0.5) as (_, courier):
+        assert kinds(await courier.send(envelope(message=LARGE))) == {ANN: DEFERRED}
+
+
+async def test_transaction_has_an_end_of_its_own() -> None:
+    """transaction_timeout_seconds ends a transaction whose steps would all be in time."""
+    async with served(Script(rcpt={BOB: HANG}), transaction_timeout_seconds=0.5) as (_, courier):
+        assert kinds(await courier.send(envelope(ANN, BOB))) == {ANN: DEFERRED, BOB: DEFERRED}
+
+
+async def test_transaction_has_an_end_while_connecting_anew() -> None:
+    """The connection that replaces a stale one is made in the transaction's time."""
+    stale = Script(mail=("250 ok", DROP))
+    async with served(stale, Script(greeting=HANG), transaction_timeout_seconds=0.5) as (_, courier):
+        await courier.send(envelope())
+        with pytest.raises(ServerUnavailable, match="no answer in time"):
+            await courier.send(envelope())
+
+
+async def test_server_that_gives_up_within_the_message_is_unavailable() -> None:
+    """A 421 in the middle of a message is heard: nothing was sent, nobody's attempt is spent."""
+    async with served(Script(body=ThenDrop("421 4.3.2 going down")), Script()) as (server, courier):
+        with pytest.raises(ServerUnavailable, match=r"421 4\.3\.2 going down"):
+            await courier.send(envelope(message=LARGE))
+        assert server.accepted == []
+
+
+# Replies.
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome"),
+    [
+        (
+            Packets((b"55", b"0 5.1.1 no ", b"such\r", b"\n")),
+            Outcome(kind=REJECTED, code=550, enhanced="5.1.1", text="no such"),
+        ),
+        (
+            Packets((b"550-5.1.1 no\r\n", b"550-5.1.1 such", b"\r\n550 ", b"5.1.1 user\r\n")),
+            Outcome(kind=REJECTED, code=550, enhanced="5.1.1", text="no such user"),
+        ),
+        (b"450-busy\r\n450 try later\r\n", Outcome(kind=DEFERRED, code=450, text="busy try later")),
+        (b"550\r\n", Outcome(kind=REJECTED, code=550)),
+        (b"550 5.1.1\r\n", Outcome(kind=REJECTED, code=550, enhanced="5.1.1")),
+        (b"550 4.1.1 x\r\n", Outcome(kind=REJECTED, code=550, text="4.1.1 x")),
+        (b"550 5.1.1.1 x\r\n", Outcome(kind=REJECTED, code=550, text="5.1.1.1 x")),
+        (b"550 bo\xeete \xc3\xa0 lettres\r\n", Outcome(kind=REJECTED, code=550, text="bo\ufffdte à lettres")),
+        (b"550 \x1b[31mred\x00\x07\ttab\x7f\r\n", Outcome(kind=REJECTED, code=550, text="[31mred tab")),
+        (b"550 " + b"x" * 600 + b"\r\n", Outcome(kind=REJECTED, code=550, text="x" * 500)),
+    ],
+    ids=lambda value: "" if isinstance(value, Outcome) else None,
+)
+async def test_reply_is_read(step: Any, outcome: Outcome) -> None:
+    """Replies are read however they come: in pieces, in lines, with or without enhanced code, in any encoding."""
+    async with served(Script(rcpt={BOB: step})) as (_, courier):
+        outcomes = await courier.send(envelope(ANN, BOB))
+        assert outcomes[BOB] == outcome
+        assert outcomes[ANN].kind is DELIVERED
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script(mail=b"250 ok\r\n250 ok\r\n", rcpt="550 5.1.1 unknown"),
+        Script(rcpt=b"250 ok\r\n354 go\r\n", data="451 4.3.0 no"),
+        Script(data=b"354 go\r\n250 ok\r\n", message="554 5.6.0 spam"),
+    ],
+    ids=str,
+)
+async def test_reply_too_many_is_not_taken_for_the_next(script: Script) -> None:
+    """A reply that nothing asked for ends the connection; it never makes a mail delivered."""
+    async with served(script) as (_, courier):
+        outcomes = await courier.send(envelope())
+        assert kinds(outcomes) == {ANN: DEFERRED}
+        assert "nothing had asked for" in outcomes[ANN].text
+
+
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [
+        (b"no code\r\n", "Malformed SMTP response line: no code, at RCPT"),
+        (b"042 is no code\r\n", "a reply out of place (42 is no code), at RCPT"),
+        (b"354 not yet\r\n", "a reply out of place (354 not yet), at RCPT"),
+        (b"250 " + b"x" * 40_000 + b"\r\n", "Response too long, at RCPT"),
+        (DROP, "the connection was lost, at RCPT"),
+        (HANG, "no answer in time, at RCPT"),
+    ],
+    ids=str,
+)
+async def test_outcome_says_what_was_wrong(step: Any, text: str) -> None:
+    """Where no reply could be had the outcome's text says so, and at which stage."""
+    async with served(Script(rcpt={ANN: step}), command_timeout_seconds=0.5) as (_, courier):
+        assert await courier.send(envelope()) == {ANN: Outcome(kind=DEFERRED, text=text)}
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (Script(greeting="554 5.3.2 go away"), "127.0.0.1:PORT: 554 5.3.2 go away, at connect"),
+        (Script(ehlo="421 4.3.2 busy"), "127.0.0.1:PORT: 421 4.3.2 busy, at EHLO"),
+        (Script(mail="530 5.7.0 log in"), "127.0.0.1:PORT: 530 5.7.0 log in, at MAIL"),
+    ],
+    ids=str,
+)
+async def test_unavailability_says_who_and_why(script: Script, message: str) -> None:
+    """ServerUnavailable names the server, its words and the stage."""
+    async with served(script) as (server, courier):
+        with pytest.raises(ServerUnavailable) as caught:
+            await courier.send(envelope())
+        assert str(caught.value) == message.replace("PORT", str(server.port))
+
+
+async def test_nobody_listening_is_the_servers_state() -> None:
+    """A port that refuses connections makes the server unavailable."""
+    async with ScriptedServer() as server:
+        port = server.port
+    with pytest.raises(ServerUnavailable, match=rf"^127\.0\.0\.1:{port}: .*at connect$"):
+        await courier_factory(smtp_settings(port))().connect()
+
+
+async def test_unknown_host_is_the_servers_state() -> None:
+    """A name that does not resolve, or cannot be one, makes the server unavailable."""
+    for name in ("nowhere.invalid", "a" * 70 + ".example"):
+        with pytest.raises(ServerUnavailable, match=re.escape(name)):
+            await courier_factory(smtp_settings(25, server=name))().connect()
+
+
+# Breaking off.
+
+
+async def silence(server: ScriptedServer) -> None:
+    await server.met.wait()
+    await server.sessions[0].silent.wait()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [Script(greeting=HANG), Script(mail=HANG), Script(rcpt=HANG), Script(data=HANG), Script(message=HANG)],
+    ids=str,
+)
+async def test_cancellation_closes_the_connection(script: Script) -> None:
+    """A send that is cancelled lets go of its connection at once, without QUIT, and the courier can send again."""
+    async with served(script, Script()) as (server, courier):
+        sending = asyncio.create_task(courier.send(envelope()))
+        async with asyncio.timeout(10):
+            await silence(server)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        async with asyncio.timeout(10):
+            await server.sessions[0].ended.wait()
+        assert "QUIT" not in server.sessions[0].verbs
+        assert kinds(await courier.send(envelope())) == {ANN: DELIVERED}
+
+
+async def test_cancellation_within_the_message_sends_no_more_of_it() -> None:
+    """A message broken off in the middle is not completed behind the caller's back."""
+    async with served(Script(body=HANG)) as (server, courier):
+        sending = asyncio.create_task(courier.send(envelope(message=LARGE)))
+        async with asyncio.timeout(10):
+            await silence(server)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert courier._transport is None
+
+
+async def test_cancellation_is_never_lost() -> None:
+    """At whatever turn of the event loop a send is cancelled, it ends there and then, and the courier sends again."""
+    async with ScriptedServer() as server:
+        make = courier_factory(smtp_settings(server.port))
+        for turns in range(1000):
+            courier = make()
+            sending = asyncio.create_task(courier.send(envelope()))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if sending.done():
+                break
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+        else:
+            pytest.fail("a send takes fewer turns than that")
+        assert turns > 10
+        assert kinds(await courier.send(envelope())) == {ANN: DELIVERED}
+        await courier.close()
+
+
+@pytest.mark.parametrize("step", [HANG, DROP, "500 what?", b"\xff\r\n"], ids=str)
+async def test_close_never_raises(step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the server makes of QUIT, close returns in time."""
+    monkeypatch.setattr("ion.smtp.QUIT_SECONDS", 0.5)
+    async with served(Script(quit=step)) as (server, courier):
+        await courier.connect()
+        await courier.close()
+        async with asyncio.timeout(10):
+            await server.sessions[0].ended.wait()
+
+
+# aiosmtplib.
+
+
+def test_aiosmtplib_is_what_the_courier_builds_on() -> None:
+    """The parts of aiosmtplib that are not its public interface are still what the data phase takes them for."""
+    assert aiosmtplib.__version__.startswith("5.1."), "read ion/smtp.py against this version of aiosmtplib"
+    members: dict[str, Callable[..., Any]] = {
+        name: getattr(SMTPProtocol, name) for name in ("_drain_helper", "read_response", "write", "pause_writing")
+    }
+    assert inspect.iscoroutinefunction(members["_drain_helper"])
+    assert "self._paused" in inspect.getsource(members["_drain_helper"])
+    assert "self._response_pending = True" in inspect.getsource(members["read_response"])
+    assert "self._buffer = bytearray()" in inspect.getsource(SMTPProtocol.__init__)
