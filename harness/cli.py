@@ -1,0 +1,82 @@
+"""`python -m harness`: one word names a command, and harness/commands/ has a module for each.
+
+A command's module has `configure(parser)`, which adds its arguments, and `run(args)`, which returns the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+
+from harness.errors import HarnessError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "scenario": "run a scenario, or list them",
+    "check": "check a saved run again",
+    "runs": "list the saved runs",
+    "up": "run the whole of it here until Ctrl-C, to publish mail to",
+    "send": "publish a mail to what `up` runs",
+}
+
+OK = 0
+UNKNOWN = 2
+USAGE = 64
+BROKEN = 70
+EXIT_CODES = "exit codes: 0 valid, 1 invalid, 2 unknown, 64 wrong usage, 70 the harness itself broke"
+
+
+class Command(Protocol):
+    """What a module in harness/commands/ has."""
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; returns the exit code."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Ends with 64 on wrong usage: argparse's own 2 means that a verdict is unknown."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and how it is right."""
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command; returns the exit code."""
+    parser = Parser(
+        prog="python -m harness",
+        description="The local emulator and the test bench of ion.",
+        epilog="\n".join(["commands:", *(f"  {name:<10} {what}" for name, what in COMMANDS.items()), "", EXIT_CODES]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of those below; each has its --help")
+    name: str = parser.parse_args(arguments[:1]).command
+    command = cast("Command", importlib.import_module(f"harness.commands.{name.replace('-', '_')}"))
+    own = Parser(prog=f"python -m harness {name}", description=command.__doc__, epilog=EXIT_CODES)
+    command.configure(own)
+    args = own.parse_args(arguments[1:])
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # end as on Ctrl-C: everything stopped, what was kept kept
+    try:
+        return command.run(args)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return BROKEN
+    except KeyboardInterrupt:
+        return UNKNOWN
+    except Exception:
+        traceback.print_exc()
+        return BROKEN

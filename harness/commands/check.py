@@ -1,0 +1,27 @@
+"""Check a saved run again, with the checker as it is now, and replace its results."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from harness import results, runs
+from harness.checker import Verdict
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("run", nargs="?", default="latest", help="directory, scenario, scenario/time or latest")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check; returns the verdict's exit code."""
+    saved = runs.find(args.run)
+    found = results.check(saved)
+    saved.write_results(found)
+    print(json.dumps(found, indent=2) if args.json else results.text(saved, found))
+    return Verdict(found["verdict"]).exit_code

@@ -1,0 +1,83 @@
+"""A look into a stack's queues and ledger, as plain values for the history."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.stack import Stack
+
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
+_SIZES = {
+    "visible": "ApproximateNumberOfMessages",
+    "in_flight": "ApproximateNumberOfMessagesNotVisible",
+    "delayed": "ApproximateNumberOfMessagesDelayed",
+}
+# What has been read is hidden for so long, so that each dead letter is read once.
+HIDE_SECONDS = 120
+
+
+def depth(stack: Stack) -> dict[str, int]:
+    """How many messages the input queue has visible, in flight and delayed, and the dead-letter queue in all."""
+    sqs = stack.emulator.client("sqs")
+    sizes, dead = (
+        sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_SIZES.values()))["Attributes"]
+        for url in (stack.queue_url, stack.deadletter_url)
+    )
+    return {name: int(sizes[attribute]) for name, attribute in _SIZES.items()} | {
+        "dead": sum(int(dead[attribute]) for attribute in _SIZES.values())
+    }
+
+
+def left_behind(stack: Stack) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The dead letters and the ledger's items, as events and their fields."""
+    for letter in dead_letters(stack):
+        yield "deadletter", letter
+    for item in ledger(stack):
+        yield "ledger", {"item": item}
+
+
+def dead_letters(stack: Stack) -> Iterator[dict[str, Any]]:
+    """What the dead-letter queue holds; hidden from everybody else for two minutes."""
+    sqs = stack.emulator.client("sqs")
+    while messages := sqs.receive_message(
+        QueueUrl=stack.deadletter_url,
+        MaxNumberOfMessages=10,
+        VisibilityTimeout=HIDE_SECONDS,
+        MessageAttributeNames=["All"],
+    ).get("Messages"):
+        for message in messages:
+            attributes = message.get("MessageAttributes", {})
+            yield {
+                "message_id": message["MessageId"],
+                "body": message["Body"],
+                "attributes": {name: each.get("StringValue", "") for name, each in attributes.items()},
+            }
+
+
+def ledger(stack: Stack) -> Iterator[dict[str, Any]]:
+    """The ledger's items, ion's own among them."""
+    deserialize = TypeDeserializer().deserialize
+    for page in stack.emulator.client("dynamodb").get_paginator("scan").paginate(TableName=stack.names.table):
+        for item in page["Items"]:
+            yield {name: _plain(deserialize(value)) for name, value in item.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A value of DynamoDB as JSON has it."""
+    match value:
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case dict():
+            return {name: _plain(each) for name, each in value.items()}
+        case list() | set():
+            return [_plain(each) for each in value]
+        case bytes():
+            return value.decode(errors="replace")
+        case _:
+            return value

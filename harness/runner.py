@@ -1,0 +1,179 @@
+"""Runs a scenario: builds the artifact, starts everything, publishes, waits until it is over, checks what happened."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness import artifact, publisher, results, runs, stack, workload
+from harness.history import History
+from harness.localstack import process
+from harness.queues import depth, left_behind
+from harness.sink import HOST, Sink
+from harness.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.live import View
+    from harness.runs import Run
+    from harness.scenario import Scenario
+    from harness.stack import Stack
+
+# Real time, but short: what is minutes in AWS is seconds here.
+SETTINGS = {"retry.base_seconds": "1", "retry.cap_seconds": "10"}
+POLL_SECONDS = 0.5
+# An empty queue is believed once it has stayed empty for so long: what SNS has taken it hands over a moment later.
+SETTLED_SECONDS = 1.5
+# Mails that are nowhere to be found: the run is over all the same, and the checker will say that they are lost.
+MISSING_SECONDS = 10.0
+JOIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What the command line says about a run."""
+
+    mails: int
+    seed: int
+    connections: int
+    rate: float | None
+
+
+def run(name: str, scenario: Scenario, options: Options, view: View) -> tuple[Run, dict[str, Any]]:
+    """Run it; returns where it is kept, and its results. Ctrl-C ends it early: everything stopped, all captured kept.
+
+    Raises:
+        HarnessError: Something that it needs could not be built or started.
+    """
+    saved = runs.create(name)
+    tally = Tally()
+    with History(saved.history) as history, view.showing(tally):
+        history.subscribe(tally.take)
+        try:
+            finished = _Experiment(saved, scenario, options, history, tally).run()
+        except KeyboardInterrupt:
+            finished = {"reason": "interrupted"}
+        history.record("run.finished", **finished)
+        history.record("phase", name="checking")
+        found = results.check(saved)
+    saved.write_results(found)
+    return saved, found
+
+
+def environment(sink: Sink, settings: Mapping[str, str]) -> dict[str, str]:
+    """The function's environment: where the sink is, and settings by `section.key`. The login is in the secret."""
+    names = {"smtp.server": HOST, "smtp.port": str(sink.port), "smtp.tls": sink.tls, "smtp.ca": sink.ca_pem}
+    return {f"ION_{name.replace('.', '_').upper()}": value for name, value in (names | dict(settings)).items()}
+
+
+class _Experiment:
+    """One run from its start to its end."""
+
+    def __init__(self, saved: Run, scenario: Scenario, options: Options, history: History, tally: Tally) -> None:
+        self._saved = saved
+        self._scenario = scenario
+        self._options = options
+        self._history = history
+        self._tally = tally
+        self._settings = {**SETTINGS, "smtp.max_connections": str(options.connections), **scenario.settings}
+
+    def run(self) -> dict[str, Any]:
+        """All of it; returns how it ended."""
+        self._phase("building")
+        built = artifact.build()
+        self._phase("starting")
+        with ExitStack() as everything:
+            sink = everything.enter_context(Sink(history=self._history, mail=self._saved.mail))
+            emulator = everything.enter_context(process.running(self._saved.logs))
+            deployed = stack.deploy(
+                emulator,
+                built.path,
+                environment=environment(sink, self._settings),
+                secret={"username": sink.username, "password": sink.password},
+            )
+            if not emulator.embedded:
+                everything.callback(deployed.destroy)
+            self._history.record(
+                "run.started",
+                scenario=self._saved.scenario,
+                seed=self._options.seed,
+                mails=self._options.mails,
+                settings=self._settings,
+                default_sender=sink.username,
+                artifact={"sha256": built.sha256, "size": built.size},
+                endpoint=emulator.endpoint_url,
+                machine={
+                    "python": platform.python_version(),
+                    "system": platform.platform(),
+                    "processors": os.cpu_count(),
+                },
+            )
+            finished = self._publish(deployed)
+            self._phase("collecting")
+            for event, fields in left_behind(deployed):
+                self._history.record(event, **fields)
+        return finished
+
+    def _phase(self, name: str) -> None:
+        self._history.record("phase", name=name)
+
+    def _publish(self, deployed: Stack) -> dict[str, Any]:
+        """Publish everything while watching what becomes of it; returns how that ended."""
+        publishing = publisher.Publisher(
+            publisher.client(deployed.emulator.endpoint_url), deployed.topic_arn, self._history
+        )
+        failure: list[BaseException] = []
+        mails = workload.generate(
+            self._options.mails,
+            seed=self._options.seed,
+            run=self._saved.name,
+            largest_file=self._scenario.largest_file,
+        )
+
+        def publish() -> None:
+            try:
+                publishing.publish(mails, rate=self._options.rate)
+            except Exception as error:
+                failure.append(error)
+
+        thread = threading.Thread(target=publish, name="publishing", daemon=True)
+        self._phase("publishing")
+        thread.start()
+        try:
+            return self._watch(thread, deployed)
+        finally:
+            publishing.stop.set()
+            thread.join(JOIN_SECONDS)
+            if failure:
+                raise failure[0]
+
+    def _watch(self, publishing: threading.Thread, deployed: Stack) -> dict[str, Any]:
+        """Wait until all is over: delivered or dead-lettered, or no hope left."""
+        began = moved = time.monotonic()
+        quiet: float | None = None
+        progress = self._tally.progress
+        while True:
+            time.sleep(POLL_SECONDS)
+            self._history.record("depth", **depth(deployed))
+            now = time.monotonic()
+            if publishing.is_alive() or self._tally.progress != progress:
+                progress, moved = self._tally.progress, now
+            elif self._tally.phase == "publishing":
+                self._phase("delivering")
+            if publishing.is_alive() or self._tally.depth.waiting:
+                quiet = None
+            elif quiet is None:
+                quiet = now
+            complete = self._tally.outstanding <= self._tally.depth.dead
+            if quiet is not None and now - quiet >= (SETTLED_SECONDS if complete else MISSING_SECONDS):
+                return {"reason": "drained"}
+            if now - moved > self._scenario.stall_seconds:
+                return {"reason": "stalled", "stalled_seconds": self._scenario.stall_seconds}
+            if now - began > self._scenario.timeout_seconds:
+                return {"reason": "timeout", "timeout_seconds": self._scenario.timeout_seconds}

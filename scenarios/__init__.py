@@ -1,0 +1,1 @@
+"""The scenarios, a module each: an experiment that shows whether ion keeps its promises under some trouble."""
