@@ -50,7 +50,7 @@ send: venv ## Publish a mail to what `make up` runs: make send TO=a@example.com 
 
 .PHONY: artifact
 artifact: venv ## Build dist/ion.zip, what Lambda runs, and print its SHA-256
-	@$(harness).artifact $(ARGS)
+	@$(harness) artifact $(ARGS)
 
 .PHONY: bench
 bench: venv ## Measure speed and size on this machine

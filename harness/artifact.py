@@ -189,19 +189,3 @@ def _write(destination: Path, entries: dict[str, bytes]) -> Artifact:
         content = unfinished.read_bytes()
         unfinished.replace(destination)
     return Artifact(path=destination, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
-
-
-def main() -> int:
-    """Build dist/ion.zip and print where it is, its size and its SHA-256."""
-    try:
-        artifact = build()
-    except ArtifactError as error:
-        print(f"artifact: {error}", file=sys.stderr)
-        return 70
-    path = artifact.path.relative_to(PROJECT)
-    print(f"{path}: {artifact.size / 1e6:.2f} MB, SHA-256 {artifact.sha256}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -23,6 +23,7 @@ COMMANDS = {
     "runs": "list the saved runs",
     "up": "run the whole of it here until Ctrl-C, to publish mail to",
     "send": "publish a mail to what `up` runs",
+    "artifact": "build dist/ion.zip, what Lambda runs",
 }
 
 OK = 0

@@ -112,3 +112,25 @@ def test_send_takes_any_text(project: Path, text: str):
     (call,) = calls(project)
     assert (call["TO"], call["SUBJECT"], call["TEXT"]) == ("a@example.com", text, text)
     assert call["arguments"][2:] == ["send", "--to", "a@example.com", "--subject", text, "--text", text]
+
+
+@pytest.fixture
+def real(project: Path) -> Path:
+    """The same directory, in which the programs are the project's own."""
+    executable(project / ".venv" / "bin" / "python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    return project
+
+
+def test_scenario_alone_lists_the_scenarios(real: Path):
+    """`make scenario` lists the scenarios, a line each, and succeeds."""
+    done = run(real, MAKE, "scenario", env=environment(PYTHONPATH=str(PROJECT)))
+    assert done.returncode == 0, done.stderr
+    assert "\n  burst  " in done.stdout
+
+
+def test_an_unknown_scenario_lists_them_and_fails(real: Path):
+    """`make scenario brust` says that there is none, lists those there are, and fails."""
+    done = run(real, MAKE, "scenario", "brust", env=environment(PYTHONPATH=str(PROJECT)))
+    assert done.returncode == 2
+    assert "brust" in done.stderr
+    assert "\n  burst  " in done.stderr

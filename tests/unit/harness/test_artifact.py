@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.util
 import json
@@ -18,6 +19,7 @@ import pytest
 
 from harness import artifact
 from harness.artifact import PROJECT, WHEELS, Artifact, build
+from harness.commands import artifact as command
 from harness.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -314,6 +316,7 @@ def test_an_unfit_wheel_is_refused(source: Path, old: Path, tmp_path: Path, whee
 
 def test_the_command_prints_the_hash(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """`make artifact` says where the artifact is, how big, and its SHA-256."""
-    monkeypatch.setattr(artifact, "build", lambda: Artifact(path=artifact.ARTIFACT, sha256="ab" * 32, size=2_180_000))
-    assert artifact.main() == 0
+    built = Artifact(path=artifact.ARTIFACT, sha256="ab" * 32, size=2_180_000)
+    monkeypatch.setattr(artifact, "build", lambda: built)
+    assert command.run(argparse.Namespace()) == 0
     assert capsys.readouterr().out == f"dist/ion.zip: 2.18 MB, SHA-256 {'ab' * 32}\n"
