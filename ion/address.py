@@ -119,6 +119,7 @@ def _name(text: str) -> str:
             f'the name {shown(text)} holds one of " @ , ; : and must stand in double quotes; several addresses go '
             "into a list"
         )
+    text = re.sub("  +", " ", text)  # in a name, spaces count as one (RFC 5322 section 3.2.2)
     if len(text) > NAME_MAX_CHARACTERS:
         raise AddressError(f"the name {shown(text)} is longer than {NAME_MAX_CHARACTERS} characters")
     return text

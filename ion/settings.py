@@ -254,7 +254,7 @@ class _Sources:
             document = json.loads(read(name))
         except SettingsError as error:
             raise SettingsError(f"smtp.secret_id (set by {place}): {error}") from error.__cause__
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None  # whatever stands there must not get into an error
         if not isinstance(document, dict):
             raise SettingsError(
