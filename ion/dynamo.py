@@ -25,6 +25,7 @@ from ion.ledger import (
     Entry,
     Granted,
     Status,
+    clipped,
     fresh,
     judge,
 )
@@ -123,7 +124,7 @@ class DynamoLedger:
 
     async def open_breaker(self, reason: str) -> None:
         """Record that the SMTP server is unavailable."""
-        item = {"id": BREAKER_ID, "detail": reason[:MAX_TEXT] or "unavailable", "since": _decimal(self._clock.now())}
+        item = {"id": BREAKER_ID, "detail": clipped(reason) or "unavailable", "since": _decimal(self._clock.now())}
         await self._call(self._client.put_item, TableName=self._table, Item={k: _serialize(v) for k, v in item.items()})
 
     async def close_breaker(self) -> None:
@@ -227,7 +228,7 @@ def _item(entry: Entry) -> Item:
 
 
 def _slim(plain: Mapping[str, Any]) -> Item:
-    return {k: (v[:MAX_TEXT] if k == "text" else str(v) if isinstance(v, Kind) else v) for k, v in plain.items() if v}
+    return {k: (clipped(v) if k == "text" else str(v) if isinstance(v, Kind) else v) for k, v in plain.items() if v}
 
 
 def _entry(item: Item) -> Entry:

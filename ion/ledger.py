@@ -25,6 +25,8 @@ BUSY_RECHECK_SECONDS = 15.0
 MAX_LOGGED_ATTEMPTS = 50
 # Replies and errors are kept to this length, so that 50 recipients and a full log stay far under DynamoDB's 400 KB.
 MAX_TEXT = 200
+# What a mail failed of is kept to this length, as much as its dead letter says.
+MAX_DETAIL = 1000
 
 
 class Status(StrEnum):
@@ -101,7 +103,12 @@ class Entry:
 
     def logged(self, attempt: Attempt) -> tuple[Attempt, ...]:
         """The attempt log with one more line, the oldest dropped where it grows too long."""
-        return (*self.log, replace(attempt, text=attempt.text[:MAX_TEXT]))[-MAX_LOGGED_ATTEMPTS:]
+        return (*self.log, replace(attempt, text=clipped(attempt.text)))[-MAX_LOGGED_ATTEMPTS:]
+
+
+def clipped(text: str, limit: int = MAX_TEXT) -> str:
+    """A text that can be stored: of at most `limit` characters, and free of what has no UTF-8 form."""
+    return text[:limit].encode(errors="replace").decode()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ion import retry
-from ion.ledger import Attempt, Entry, Status
+from ion.ledger import MAX_DETAIL, Attempt, Entry, Status, clipped
 from ion.outcome import Kind, Outcome
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def concluded(
 def failed(entry: Entry, *, reason: str, detail: str, now: float) -> Entry:
     """The entry of a mail that is given up; the lease stays until its dead letter has been sent."""
     status = Status.EXPIRED if reason == "expired" else Status.FAILED
-    return replace(entry, status=status, reason=reason, detail=detail, updated=now)
+    return replace(entry, status=status, reason=reason, detail=clipped(detail, MAX_DETAIL), updated=now)
 
 
 def released(entry: Entry, *, now: float, text: str) -> Entry:
