@@ -30,7 +30,7 @@ class WaitUntil(Protocol):
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """One LocalStack for the whole session, whatever the environment names; never the user's."""
-    with running(tmp_path_factory.mktemp("localstack"), environ=_without_external_localstack()) as emulator:
+    with running(tmp_path_factory.mktemp("localstack"), environ=_hostile_environment()) as emulator:
         yield emulator
 
 
@@ -80,5 +80,13 @@ def wait_until() -> WaitUntil:
 _numbers = itertools.count(1)
 
 
-def _without_external_localstack() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if k not in {"AWS_ENDPOINT_URL", "LOCALSTACK_HOST"}}
+def _hostile_environment() -> dict[str, str]:
+    """This one, without a LocalStack that it names, and with a user's settings that must not get in."""
+    named = {"AWS_ENDPOINT_URL", "LOCALSTACK_HOST"}
+    return {
+        **{name: value for name, value in os.environ.items() if name not in named},
+        "AWS_ACCESS_KEY_ID": "AKIA",
+        "AWS_PROFILE": "missing",
+        "HTTPS_PROXY": "http://127.0.0.1:1",
+        "DEBUG": "1",
+    }

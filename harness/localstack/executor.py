@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import sys
+import tempfile
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -49,7 +50,7 @@ class ProcessRuntimeExecutor(RuntimeExecutor):  # type: ignore[misc]  # LocalSta
         self._environment = {
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
-            "TMPDIR": os.environ.get("TMPDIR", "/tmp"),  # noqa: S108 - Lambda's own scratch directory
+            "TMPDIR": tempfile.gettempdir(),
             **{name: str(value) for name, value in env_vars.items()},
             "LAMBDA_TASK_ROOT": code,
             "LAMBDA_RUNTIME_DIR": str(runtime_directory()),
@@ -151,8 +152,8 @@ def function_log() -> LogFile:
 
 @cache
 def state_directory() -> Path:
-    """The private directory of this LocalStack: `ION_FUNCTION_STATE`, else a directory in its own data."""
-    return Path(os.environ.get("ION_FUNCTION_STATE") or Path(config.dirs.tmp) / "ion")
+    """Where the executor keeps its own files: among LocalStack's temporary ones."""
+    return Path(tempfile.gettempdir()) / "ion"
 
 
 @cache

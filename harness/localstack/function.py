@@ -125,6 +125,7 @@ class FunctionProcess:
         self._events: queue.Queue[_Event] = queue.Queue()
         self._invocations: queue.Queue[Invocation | None] = queue.Queue()
         self._ready = False
+        self._ended = threading.Event()
         self._output_lock = threading.Lock()
         self._partial = b""
         self._lines: list[bytes] = []
@@ -152,9 +153,9 @@ class FunctionProcess:
         return self.process.poll() is None
 
     def kill(self) -> None:
-        """Kill the process, if it lives, and wait for its end."""
+        """Kill the process, if it lives, and wait until nothing of it is left."""
         self.process.kill()
-        self.process.wait()
+        self._ended.wait()
 
     def init(self, *, runtime: str) -> None:
         """Wait until the process asks for its first event.
@@ -294,10 +295,12 @@ class FunctionProcess:
             self._keep([f"{line}\n".encode() for line in lines])
 
     def _reap(self) -> None:
-        self.process.wait()
+        with self.process:  # closes its standard input
+            self.process.wait()
         self._pid_file.unlink(missing_ok=True)
         self._events.put(_Event(kind="exit"))
         self._invocations.put(None)
+        self._ended.set()
         self._api.shutdown()
         self._api.server_close()
 

@@ -1,18 +1,20 @@
 """LocalStack's process: `python -m harness.localstack.main` serves on the address that GATEWAY_LISTEN names.
 
-With `--listen-fd N --follow-parent` it is the embedded one: it serves on the socket it inherited, and dies with its
-parent.
+With `--data DIRECTORY --listen-fd N` it is the embedded one: it keeps its files there, serves on the socket that it
+inherited, and leaves neither files nor processes behind when its parent is gone.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import socket
+import subprocess
 import tempfile
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from localstack.http import Request, Resource, Response
 from localstack.runtime.main import main as run_localstack
@@ -23,6 +25,9 @@ from twisted.internet import endpoints, reactor
 
 from harness.localstack.bootstrap import follow_parent
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PLUGINS_PATH = "/_ion/plugins"
 
 
@@ -31,13 +36,21 @@ class PluginsResource:
 
     def on_get(self, _request: Request) -> Response:
         """The executor's and the DynamoDB provider's full class names."""
-        dynamodb = SERVICE_PLUGINS.require("dynamodb")._provider  # noqa: SLF001 - LocalStack offers no other way
         response = Response()
-        response.set_json({"executor": _name(get_runtime_executor()), "dynamodb": _name(type(dynamodb))})
+        response.set_json({"executor": _name(get_runtime_executor), "dynamodb": _name(_dynamodb_provider)})
         return response
 
 
-def _name(cls: type) -> str:
+def _dynamodb_provider() -> type:
+    return type(SERVICE_PLUGINS.require("dynamodb")._provider)  # noqa: SLF001 - LocalStack offers no other way
+
+
+def _name(load: Callable[[], type]) -> str:
+    """The name of the class that LocalStack loads, or why it cannot load one."""
+    try:
+        cls = load()
+    except Exception as error:
+        return repr(error)
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
@@ -56,20 +69,22 @@ def serve_on(listening: socket.socket) -> None:
     vars(endpoints)["TCP4ServerEndpoint"] = adopt  # the name that LocalStack's server looks up
 
 
-def end() -> None:
-    """Leave nothing behind: neither the private data nor a process of this group, which the functions are in too."""
-    shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+def end(data: Path) -> None:
+    """Kill this whole process group, which the functions are in too, and have the private files removed."""
+    # By a process that is none of the group, and once nobody writes there any more.
+    subprocess.Popen(["/bin/sh", "-c", 'sleep 0.5; rm -rf "$0"', data], start_new_session=True)  # noqa: S603 - our own
     os.killpg(0, signal.SIGKILL)
 
 
 def main() -> None:
     """Run LocalStack."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="keep all files in this directory, and end with the parent process")
     parser.add_argument("--listen-fd", type=int, help="serve on this inherited, bound socket")
-    parser.add_argument("--follow-parent", action="store_true", help="die when standard input ends")
     arguments = parser.parse_args()
-    if arguments.follow_parent:
-        follow_parent(end)
+    if arguments.data is not None:
+        tempfile.tempdir = str(arguments.data)
+        follow_parent(partial(end, arguments.data))
     if arguments.listen_fd is not None:
         serve_on(socket.socket(fileno=arguments.listen_fd))
     get_internal_apis().add(Resource(PLUGINS_PATH, PluginsResource()))

@@ -142,7 +142,7 @@ def running(
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [
                     *(sys.executable, "-m", "harness.localstack.main"),
-                    *("--follow-parent", "--listen-fd", str(listening.fileno())),
+                    *("--data", data, "--listen-fd", str(listening.fileno())),
                 ],
                 cwd=data,
                 env={
@@ -192,10 +192,9 @@ def _settings(data: Path, port: int) -> dict[str, str]:
         "LAMBDA_RUNTIME_EXECUTOR": "process",
         "LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT": "60",
         "PROVIDER_OVERRIDE_DYNAMODB": "moto",
+        "OVERRIDE_IN_DOCKER": "0",  # in a container too, all files belong below the next
         "FILESYSTEM_ROOT": str(data / "filesystem"),
         "HOME": str(data),  # ~/.aws and ~/.localstack are the user's
-        "TMPDIR": str(data),
-        "ION_FUNCTION_STATE": str(data / "ion"),
     }
 
 
@@ -223,15 +222,18 @@ def _wait_until_healthy(endpoint_url: str, process: subprocess.Popen[bytes], log
 
 
 def _check_plugins(endpoint_url: str, log: Path) -> None:
-    """LocalStack falls back to its own silently (to Docker, to a download); ours have to be there."""
+    """LocalStack falls back to its own in silence (to Docker, to a download); ours have to be there."""
     loaded = _get(f"{endpoint_url}/_ion/plugins") or {}
-    for key, (expected, group) in PLUGINS.items():
-        if loaded.get(key) != expected:
-            raise LocalStackError(
-                f"LocalStack runs without this project's plugin {expected} (it loaded {loaded.get(key) or 'none'}):"
-                f" its entry point in the group {group} was not found. Install the project again"
-                f" (pip install -e '.[harness]').{_tail(log)}"
-            )
+    missing = [
+        f"{expected} (entry point group {group}; loaded instead: {loaded.get(key)})"
+        for key, (expected, group) in PLUGINS.items()
+        if loaded.get(key) != expected
+    ]
+    if missing:
+        raise LocalStackError(
+            f"LocalStack runs without this project's {' and '.join(missing)}. Install the project again, so that its"
+            f" entry points are known: pip install -e '.[harness]'{_tail(log)}"
+        )
 
 
 def _get(url: str) -> dict[str, Any] | None:
