@@ -234,7 +234,7 @@ class MemoryLedger:
         for claim in claims:
             old = self.entries.get(claim.id)
             if claim.id in seen:
-                answer: Answer = Busy(now + BUSY_RECHECK_SECONDS)
+                answer: Answer = Busy(now + min(lease_seconds, BUSY_RECHECK_SECONDS))
             elif old is None:
                 answer = Granted(fresh(claim, now=now, lease_seconds=lease_seconds))
             else:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, fields
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from random import random
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ion.errors import LedgerUnavailable
 from ion.ledger import (
+    BUSY_RECHECK_SECONDS,
     MAX_TEXT,
     RESERVED_PREFIX,
     Answer,
@@ -41,9 +43,13 @@ if TYPE_CHECKING:
 BREAKER_ID = f"{RESERVED_PREFIX}breaker"
 MAX_TRANSACTION_ITEMS = 100
 MAX_TRANSACTION_BYTES = 3_500_000  # of DynamoDB's 4 MB; an item's size is estimated
-# Rounds of a transaction that other writers keep upsetting; each round settles at least one item's fate.
-MAX_ROUNDS = 12
-CONFLICT_PAUSE_SECONDS = 0.05
+# Rounds of a transaction that other writers or a throttled table upset, with longer and longer pauses: some 3 s in all.
+MAX_ROUNDS = 8
+SHORTEST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+# Why an item's part of a transaction was cancelled: with the others; for good; or so that another try may succeed.
+_PLAIN = {"None", "ConditionalCheckFailed"}
+_PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 SECONDS_A_DAY = 86_400
 
 Item = dict[str, Any]
@@ -66,7 +72,7 @@ class DynamoLedger:
         first = {claim.id: claim for claim in reversed(claims)}  # of claims with one id the first counts
         answers: dict[str, Answer] = {}
         known: dict[str, Entry] = {}
-        for _ in range(MAX_ROUNDS):
+        for turn in range(MAX_ROUNDS):
             wanted = []
             now = self._clock.now()
             for claim in [claim for claim in first.values() if claim.id not in answers]:
@@ -75,18 +81,20 @@ class DynamoLedger:
                     wanted.append(answer.entry)
                 else:
                     answers[claim.id] = answer
-            if not wanted:
-                break
             for chunk in _chunks(wanted):
-                await self._take(chunk, known, answers)
-        later = Busy(
-            self._clock.now() + lease_seconds
-        )  # for a twin in the same batch, or where others upset every round
-        return [answers.get(claim.id, later) if first[claim.id] is claim else later for claim in claims]
+                await self._take(chunk, known, answers, turn=turn)
+            if len(answers) == len(first):
+                break
+        else:
+            self._give_up()
+        twin = Busy(self._clock.now() + min(lease_seconds, BUSY_RECHECK_SECONDS))
+        return [answers[claim.id] if first[claim.id] is claim else twin for claim in claims]
 
-    async def _take(self, wanted: Sequence[Entry], known: dict[str, Entry], answers: dict[str, Answer]) -> None:
+    async def _take(
+        self, wanted: Sequence[Entry], known: dict[str, Entry], answers: dict[str, Answer], *, turn: int
+    ) -> None:
         """Try to write claimed entries, all or none; else learn how the mails that stood in the way really stand."""
-        reasons = await self._transact([self._put(entry, known.get(entry.id)) for entry in wanted])
+        reasons = await self._transact([self._put(entry, known.get(entry.id)) for entry in wanted], turn=turn)
         if reasons is None:
             answers.update({entry.id: Granted(entry) for entry in wanted})
             return
@@ -100,20 +108,27 @@ class DynamoLedger:
 
     async def write(self, entries: Sequence[Entry]) -> list[bool]:
         """Write entries that are still their owners', in one call where nobody else has interfered."""
-        written: dict[str, bool] = {}
+        written: dict[int, bool] = {}  # by the entry's place: one id may be there twice, under two owners
         for chunk in _chunks(entries):
-            pending = list(chunk)
-            for _ in range(MAX_ROUNDS):
-                reasons = await self._transact([self._put(entry, entry) for entry in pending]) if pending else None
+            pending = chunk
+            for turn in range(MAX_ROUNDS):
+                reasons = await self._transact([self._put(entry, entry) for entry in pending], turn=turn)
                 if reasons is None:
-                    written.update({entry.id: True for entry in pending})
+                    written.update({id(entry): True for entry in pending})
                     break
                 lost = [e for e, r in zip(pending, reasons, strict=True) if r["Code"] == "ConditionalCheckFailed"]
-                written.update({entry.id: False for entry in lost})
-                pending = [entry for entry in pending if entry.id not in written]
+                written.update({id(entry): False for entry in lost})
+                pending = [entry for entry in pending if id(entry) not in written]
+                if not pending:
+                    break
             else:
-                raise LedgerUnavailable(f"table {self._table}: other writers upset the same items {MAX_ROUNDS} times")
-        return [written[entry.id] for entry in entries]
+                self._give_up()
+        return [written[id(entry)] for entry in entries]
+
+    def _give_up(self) -> NoReturn:
+        raise LedgerUnavailable(
+            f"table {self._table}: throttled, or other writers upset the same items {MAX_ROUNDS} times"
+        )
 
     async def breaker(self) -> str:
         """Why the SMTP server was last found unavailable."""
@@ -154,13 +169,19 @@ class DynamoLedger:
             }
         return {"Put": put}
 
-    async def _transact(self, puts: Sequence[Item]) -> list[Item] | None:
+    async def _transact(self, puts: Sequence[Item], *, turn: int) -> list[Item] | None:
         """Carry the puts out, all or none; None when done, else each put's reason."""
         try:
             await self._call(self._client.transact_write_items, TransactItems=puts)
         except _Cancelled as cancelled:
-            if not all(r["Code"] in {"None", "ConditionalCheckFailed"} for r in cancelled.reasons):
-                await asyncio.sleep(CONFLICT_PAUSE_SECONDS)
+            for reason in cancelled.reasons:
+                if reason["Code"] not in _PLAIN | _PASSING:
+                    raise LedgerUnavailable(
+                        f"table {self._table}: {reason['Code']}: {reason.get('Message', '')}"
+                    ) from cancelled
+            if any(reason["Code"] in _PASSING for reason in cancelled.reasons):
+                pause = min(LONGEST_PAUSE_SECONDS, SHORTEST_PAUSE_SECONDS * 2**turn)
+                await asyncio.sleep(pause * (0.5 + random() / 2))  # noqa: S311 - so that two do not meet again and again
             return cancelled.reasons
         return None
 
@@ -194,7 +215,8 @@ def _chunks(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     size = 0
     for entry in entries:
         weight = 2_000 + len(entry.recipients) * (2 * MAX_TEXT + 400) + len(entry.log) * 2 * MAX_TEXT
-        if chunk and (len(chunk) == MAX_TRANSACTION_ITEMS or size + weight > MAX_TRANSACTION_BYTES):
+        full = len(chunk) == MAX_TRANSACTION_ITEMS or size + weight > MAX_TRANSACTION_BYTES
+        if chunk and (full or entry.id in {other.id for other in chunk}):  # no item may be in a transaction twice
             yield chunk
             chunk, size = [], 0
         chunk.append(entry)
