@@ -28,6 +28,7 @@ VISIBILITY_TIMEOUT_SECONDS = 120
 INPUT_RETENTION_SECONDS = 4 * 24 * 3600
 # Well over the input queue's: a dead letter keeps the time at which it was first enqueued.
 DEADLETTER_RETENTION_SECONDS = 14 * 24 * 3600
+MAX_MESSAGE_BYTES = 262_144  # what SNS takes by default, and all that Terraform's provider could ask for before 6.8
 MAX_RECEIVE_COUNT = 50  # the net for a mail that kills the process: ion counts attempts itself
 LOG_RETENTION_DAYS = 30
 # How often a failed asynchronous invocation is tried again, and how long a throttled one (both AWS's defaults).
@@ -238,37 +239,52 @@ def make_table(emulator: Emulator, names: Names) -> None:
 
 def _make_queues(emulator: Emulator, names: Names) -> tuple[str, str]:
     sqs = emulator.client("sqs")
+    allow = {"redrivePermission": "byQueue", "sourceQueueArns": [names.queue_arn(names.queue)]}
     deadletter_url = sqs.create_queue(
         QueueName=names.deadletter,
         Attributes={
             "MessageRetentionPeriod": str(DEADLETTER_RETENTION_SECONDS),
+            "MaximumMessageSize": str(MAX_MESSAGE_BYTES),
             "SqsManagedSseEnabled": "true",
+            "RedriveAllowPolicy": json.dumps(allow),
+            "Policy": _queue_policy(names, names.deadletter),
         },
     )["QueueUrl"]
     redrive = {"deadLetterTargetArn": names.queue_arn(names.deadletter), "maxReceiveCount": MAX_RECEIVE_COUNT}
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "sns.amazonaws.com"},
-                "Action": "sqs:SendMessage",
-                "Resource": names.queue_arn(names.queue),
-                "Condition": {"ArnEquals": {"aws:SourceArn": names.topic_arn(names.topic)}},
-            }
-        ],
-    }
     queue_url = sqs.create_queue(
         QueueName=names.queue,
         Attributes={
             "VisibilityTimeout": str(VISIBILITY_TIMEOUT_SECONDS),
             "MessageRetentionPeriod": str(INPUT_RETENTION_SECONDS),
+            "MaximumMessageSize": str(MAX_MESSAGE_BYTES),
             "SqsManagedSseEnabled": "true",
             "RedrivePolicy": json.dumps(redrive),
-            "Policy": json.dumps(policy),
+            "Policy": _queue_policy(names, names.queue),
         },
     )["QueueUrl"]
     return queue_url, deadletter_url
+
+
+def _queue_policy(names: Names, queue: str) -> str:
+    """Only the topic may send (to the dead-letter queue: what the subscription could not deliver), and only by TLS."""
+    arn = names.queue_arn(queue)
+    topic = {
+        "Sid": "InputTopic",
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": names.topic_arn(names.topic)}},
+    }
+    tls = {
+        "Sid": "TlsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "sqs:*",
+        "Resource": arn,
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [topic, tls]})
 
 
 def _make_function(emulator: Emulator, names: Names, **settings: Any) -> str:
@@ -317,7 +333,10 @@ def _make_topics(emulator: Emulator, names: Names, function_arn: str) -> None:
                 TopicArn=arn,
                 Protocol="sqs",
                 Endpoint=names.queue_arn(names.queue),
-                Attributes={"RawMessageDelivery": "true"},
+                Attributes={
+                    "RawMessageDelivery": "true",
+                    "RedrivePolicy": json.dumps({"deadLetterTargetArn": names.queue_arn(names.deadletter)}),
+                },
             )
         sns.subscribe(TopicArn=arn, Protocol="lambda", Endpoint=function_arn)
 
@@ -325,7 +344,7 @@ def _make_topics(emulator: Emulator, names: Names, function_arn: str) -> None:
 def _make_alarm(emulator: Emulator, names: Names, period_seconds: int) -> None:
     emulator.client("cloudwatch").put_metric_alarm(
         AlarmName=names.alarm,
-        AlarmDescription="Wakes ion while its queue holds a message.",
+        AlarmDescription=f"Wakes the function {names.function} while a message is visible in {names.queue}.",
         Namespace="AWS/SQS",
         MetricName="ApproximateNumberOfMessagesVisible",
         Dimensions=[{"Name": "QueueName", "Value": names.queue}],

@@ -1,6 +1,9 @@
 # One page to look at: what waits, what was sent, and how the function does.
 
 locals {
+  # ion writes its own metrics here, by its log (EMF); see ion/telemetry.py.
+  namespace = lookup(var.settings, "telemetry.namespace", "ion")
+
   # Rows of three widgets; each is a title, and its metrics as CloudWatch writes them.
   widgets = [
     {
@@ -17,6 +20,24 @@ locals {
     {
       title   = "Dead letters"
       metrics = [["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", local.deadletter_queue, { label = "dead letters", stat = "Maximum" }]]
+    },
+    {
+      title = "Outcomes"
+      metrics = [
+        for metric in ["Delivered", "Deferred", "DeadLettered", "Ambiguous"] :
+        [local.namespace, metric, "service", "ion", { label = metric, stat = "Sum" }]
+      ]
+    },
+    {
+      title = "From publishing to delivery (ms)"
+      metrics = [
+        [local.namespace, "DeliveryLatency", "service", "ion", { label = "half within", stat = "p50" }],
+        [local.namespace, "DeliveryLatency", "service", "ion", { label = "95 % within", stat = "p95" }],
+      ]
+    },
+    {
+      title   = "SMTP server unavailable"
+      metrics = [[local.namespace, "Unavailable", "service", "ion", { label = "drains stopped by it", stat = "Sum" }]]
     },
     {
       title = "Published and received"

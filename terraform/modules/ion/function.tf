@@ -3,6 +3,27 @@
 locals {
   artifact = coalesce(var.artifact, "${path.module}/../../../dist/ion.zip")
 
+  # Of ion/config.cfg, what has no variable of its own and is not the login.
+  settable = [
+    "smtp.ca",
+    "smtp.hostname",
+    "smtp.max_connections",
+    "smtp.max_messages_per_connection",
+    "smtp.connect_timeout_seconds",
+    "smtp.command_timeout_seconds",
+    "smtp.data_timeout_seconds",
+    "smtp.transaction_timeout_seconds",
+    "ledger.ttl_days",
+    "retry.base_seconds",
+    "retry.cap_seconds",
+    "retry.max_attempts",
+    "drain.deadline_margin_seconds",
+    "telemetry.namespace",
+    "telemetry.mask_addresses",
+    "telemetry.level",
+  ]
+  unsettable = setsubtract(keys(var.settings), local.settable)
+
   # "retry.max_attempts" becomes ION_RETRY_MAX_ATTEMPTS, as ion/settings.py reads it.
   settings = { for key, value in var.settings : "ION_${upper(replace(key, ".", "_"))}" => value }
 }
@@ -49,6 +70,11 @@ resource "aws_lambda_function" "ion" {
   depends_on = [aws_cloudwatch_log_group.function, aws_iam_role_policy.function]
 
   lifecycle {
+    precondition {
+      condition     = length(local.unsettable) == 0
+      error_message = "settings: there is no ${join(", ", local.unsettable)} to set here. There are ${join(", ", local.settable)}; the rest of ion/config.cfg has variables of its own, and the login belongs in the secret."
+    }
+
     precondition {
       condition     = fileexists(local.artifact)
       error_message = "There is no ${local.artifact}. `make artifact` builds dist/ion.zip; or name another zip with -var artifact=PATH."

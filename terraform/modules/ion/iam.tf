@@ -55,7 +55,6 @@ resource "aws_iam_role_policy" "function" {
           "dynamodb:DeleteItem",
           "dynamodb:GetItem",
           "dynamodb:PutItem",
-          "dynamodb:UpdateItem",
         ]
         Resource = aws_dynamodb_table.ledger.arn
       },

@@ -3,6 +3,9 @@
 locals {
   day_seconds = 86400
 
+  # What an SNS topic takes, too, unless told otherwise; and all that versions of the provider before 6.8 can ask for.
+  max_message_bytes = 262144
+
   # Written out, since each queue's policy names the queue itself and the two queues name each other.
   queue_arn            = "arn:${local.partition}:sqs:${local.region}:${local.account}"
   input_queue          = "${var.name}-input-queue"
@@ -41,6 +44,7 @@ resource "aws_sqs_queue" "input" {
   name                       = local.input_queue
   visibility_timeout_seconds = var.visibility_timeout_seconds
   message_retention_seconds  = var.input_retention_days * local.day_seconds
+  max_message_size           = local.max_message_bytes
   sqs_managed_sse_enabled    = true
   policy                     = local.queue_policies[local.input_queue_arn]
   tags                       = var.tags
@@ -61,6 +65,7 @@ resource "aws_sqs_queue" "input" {
 resource "aws_sqs_queue" "deadletter" {
   name                      = local.deadletter_queue
   message_retention_seconds = var.deadletter_retention_days * local.day_seconds
+  max_message_size          = local.max_message_bytes
   sqs_managed_sse_enabled   = true
   policy                    = local.queue_policies[local.deadletter_queue_arn]
   tags                      = var.tags

@@ -52,28 +52,6 @@ variable "settings" {
   nullable    = false
 
   validation {
-    condition = length(setsubtract(keys(var.settings), [
-      "smtp.ca",
-      "smtp.hostname",
-      "smtp.max_connections",
-      "smtp.max_messages_per_connection",
-      "smtp.connect_timeout_seconds",
-      "smtp.command_timeout_seconds",
-      "smtp.data_timeout_seconds",
-      "smtp.transaction_timeout_seconds",
-      "ledger.ttl_days",
-      "retry.base_seconds",
-      "retry.cap_seconds",
-      "retry.max_attempts",
-      "drain.deadline_margin_seconds",
-      "telemetry.namespace",
-      "telemetry.mask_addresses",
-      "telemetry.level",
-    ])) == 0
-    error_message = "settings takes the keys of ion/config.cfg, as section.key (\"retry.max_attempts\"), except those that have a variable of their own here and the login, which belongs in the secret."
-  }
-
-  validation {
     condition = alltrue([
       for key, value in var.settings : can(regex("^[0-9]+(\\.[0-9]+)?$", value)) if can(regex("(_seconds|_days|_attempts|_connections|_per_connection)$", key))
     ])
@@ -143,7 +121,10 @@ variable "memory_mb" {
 }
 
 variable "timeout_seconds" {
-  description = "How long one drain may take. No more than visibility_timeout_seconds, and well over smtp.transaction_timeout_seconds."
+  description = <<-TEXT
+    How long one drain may take. No more than visibility_timeout_seconds; and ion refuses to begin where it leaves no
+    room for one send: connecting, the transaction and drain.deadline_margin_seconds, 60 s together by default.
+  TEXT
   type        = number
   default     = 120
   nullable    = false

@@ -1,0 +1,355 @@
+"""The unmodified terraform/, applied once to LocalStack by the real provider; the tests run in this order."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from harness import artifact, stack, terraform
+from harness.errors import TerraformError
+from harness.faults import Misbehaviour, Stage, Visit
+from harness.history import History
+from harness.localstack.process import REGION
+from harness.sink import Sink
+from ion import handler
+from ion.settings import Settings
+from tests.terraform.calls import RecordingSession, allowed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.localstack.process import Emulator
+    from harness.stack import Stack
+    from harness.terraform import TerraformStack
+
+pytestmark = [pytest.mark.terraform, pytest.mark.timeout(600)]
+PREFIX = "tf-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    stack: TerraformStack
+    sink: Sink
+    artifact: artifact.Artifact
+    environment: dict[str, str]
+
+    @property
+    def secret(self) -> dict[str, str]:
+        return {"username": self.sink.username, "password": self.sink.password, "ca": self.sink.ca_pem}
+
+
+@pytest.fixture(scope="module")
+def deployed(root, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """A stack that Terraform made, and the SMTP server that it sends to."""
+    directory = tmp_path_factory.mktemp("deployed")
+    built = artifact.build(directory / "ion.zip")
+    with History(directory / "history.jsonl") as history, Sink(history=history, mail=directory / "mail") as sink:
+        environment = {
+            "ION_SMTP_SERVER": "127.0.0.1",
+            "ION_SMTP_PORT": str(sink.port),
+            "ION_SMTP_CONNECT_TIMEOUT_SECONDS": "5",
+        }
+        secret = {"username": sink.username, "password": sink.password, "ca": sink.ca_pem}
+        made = terraform.deploy(
+            emulator,
+            built.path,
+            environment=environment,
+            secret=secret,
+            prefix=PREFIX,
+            variables={"notification_emails": ["oncall@example.com"]},
+        )
+        yield Deployed(stack=made, sink=sink, artifact=built, environment=environment)
+        if made.terraform.directory.is_dir():  # destroyed by none of the tests
+            made.destroy()
+
+
+@pytest.fixture(scope="module")
+def twin(deployed: Deployed, emulator: Emulator) -> Iterator[Stack]:
+    """The same stack, made by the harness's own deploy."""
+    made = stack.deploy(
+        emulator, deployed.artifact.path, environment=deployed.environment, secret=deployed.secret, prefix="twin-"
+    )
+    yield made
+    made.destroy()
+
+
+def test_a_published_mail_is_delivered(deployed: Deployed, emulator: Emulator, wait_until):
+    """What is published to the topic that Terraform puts out arrives."""
+    document = {"action": "send", "recipient": "ann@example.com", "subject": "By Terraform", "body_text": "hello"}
+    emulator.client("sns").publish(TopicArn=deployed.stack.topic_arn, Message=json.dumps(document))
+    assert wait_until(lambda: list((deployed.sink.mail / "new").iterdir()), seconds=60)
+
+
+def test_the_function_runs_the_artifact(deployed: Deployed, emulator: Emulator):
+    """The function's code is dist/ion.zip, bit for bit; Terraform's output says so too."""
+    digest = base64.b64encode(hashlib.sha256(deployed.artifact.path.read_bytes()).digest()).decode()
+    function = emulator.client("lambda").get_function(FunctionName=deployed.stack.names.function)
+    assert function["Configuration"]["CodeSha256"] == digest
+    assert deployed.stack.terraform.outputs()["artifact_sha256"] == digest
+
+
+def test_a_second_plan_changes_nothing(deployed: Deployed):
+    """What was applied is what the files say, also after ion has set its alarm."""
+    assert deployed.stack.terraform.changes() == ""
+
+
+def test_a_bad_deployment_is_refused_with_the_reason(deployed: Deployed):
+    """A missing zip, and a setting that does not exist, are named before anything is changed."""
+    with pytest.raises(TerraformError) as refused:
+        deployed.stack.terraform.run(
+            "plan", "-refresh=false", "-var", "artifact=/nowhere/ion.zip", "-var", 'settings={"retry.max_atempts"="3"}'
+        )
+    words = " ".join(str(refused.value).split())
+    assert "There is no /nowhere/ion.zip. `make artifact` builds dist/ion.zip" in words
+    assert "there is no retry.max_atempts to set here" in words
+
+
+def test_people_hear_of_trouble(deployed: Deployed, emulator: Emulator):
+    """Every alarm but the one that wakes the function goes to the notification topic, which mails its subscribers."""
+    alarms = emulator.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{PREFIX}ion-")["MetricAlarms"]
+    topics = {alarm["AlarmName"].removeprefix(f"{PREFIX}ion-"): alarm["AlarmActions"] for alarm in alarms}
+    assert topics.pop("input-queue-size-alarm") == [deployed.stack.alarm_topic_arn]
+    notification = deployed.stack.names.topic_arn(f"{PREFIX}ion-notification-topic")
+    kinds = ("backlog", "dead-letters", "errors", "oldest-message", "throttles")
+    assert topics == {f"{kind}-alarm": [notification] for kind in kinds}
+    [subscription] = emulator.client("sns").list_subscriptions_by_topic(TopicArn=notification)["Subscriptions"]
+    assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "oncall@example.com")
+
+
+def test_the_dashboard_shows_what_ion_measures(deployed: Deployed, emulator: Emulator):
+    """The dashboard's metrics of ion's own are in the namespace and under the dimension of those that ion wrote."""
+    body = emulator.client("cloudwatch").get_dashboard(DashboardName=f"{PREFIX}ion")["DashboardBody"]
+    shown = {
+        (metric[0], metric[2], metric[3])
+        for one in json.loads(body)["widgets"]
+        for metric in one["properties"]["metrics"]
+    }
+    assert emulator.function_log is not None
+    lines = [json.loads(line) for line in emulator.function_log.read_text().splitlines() if line.startswith('{"_aws"')]
+    written = {
+        (directive["Namespace"], dimension, line[dimension])
+        for line in lines
+        for directive in line["_aws"]["CloudWatchMetrics"]
+        for dimension in directive["Dimensions"][0]
+    }
+    assert written
+    assert written <= shown
+
+
+# --- the same as the harness's own deploy ----------------------------------------------------------------------------
+
+
+def queue(emulator: Emulator, url: str) -> dict[str, Any]:
+    attributes = emulator.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    return {name: value for name, value in attributes.items() if not re.search("Approximate|Timestamp", name)}
+
+
+def subscriptions(emulator: Emulator, topic_arn: str) -> list[dict[str, Any]]:
+    sns = emulator.client("sns")
+    found = [
+        sns.get_subscription_attributes(SubscriptionArn=one["SubscriptionArn"])["Attributes"]
+        for one in sns.list_subscriptions_by_topic(TopicArn=topic_arn)["Subscriptions"]
+    ]
+    kept = ("Protocol", "Endpoint", "RawMessageDelivery", "RedrivePolicy", "FilterPolicy")
+    return sorted(({k: one[k] for k in kept if k in one} for one in found), key=lambda one: str(one["Protocol"]))
+
+
+def alarm(emulator: Emulator, name: str) -> dict[str, Any]:
+    [found] = emulator.client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    return {key: value for key, value in found.items() if not re.search("State|Timestamp", key)}
+
+
+def function(emulator: Emulator, name: str) -> dict[str, Any]:
+    client = emulator.client("lambda")
+    configuration = client.get_function_configuration(FunctionName=name)
+    event = client.get_function_event_invoke_config(FunctionName=name)
+    policy = json.loads(client.get_policy(FunctionName=name)["Policy"])
+    return {
+        **{
+            k: configuration[k]
+            for k in ("Handler", "Runtime", "Timeout", "MemorySize", "CodeSha256", "Layers")
+            if k in configuration
+        },
+        "concurrency": client.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"],
+        "retries": event["MaximumRetryAttempts"],
+        "age": event["MaximumEventAgeInSeconds"],
+        "callers": sorted((one["Principal"]["Service"], str(one["Condition"])) for one in policy["Statement"]),
+    }
+
+
+def table(emulator: Emulator, name: str) -> dict[str, Any]:
+    client = emulator.client("dynamodb")
+    described = client.describe_table(TableName=name)["Table"]
+    index_keys = ("IndexName", "KeySchema", "Projection")
+    return {
+        "keys": described["KeySchema"],
+        "attributes": sorted(described["AttributeDefinitions"], key=lambda one: one["AttributeName"]),
+        "billing": described["BillingModeSummary"]["BillingMode"],
+        "indexes": [{key: index[key] for key in index_keys} for index in described["GlobalSecondaryIndexes"]],
+        "expiry": client.describe_time_to_live(TableName=name)["TimeToLiveDescription"],
+    }
+
+
+def log_group(emulator: Emulator, name: str) -> dict[str, Any]:
+    [found] = emulator.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    return {"name": found["logGroupName"], "days": found["retentionInDays"]}
+
+
+def settings(emulator: Emulator, name: str) -> dict[str, Any]:
+    """What ion makes of the function's environment and secret."""
+    variables = emulator.client("lambda").get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    secrets = emulator.client("secretsmanager")
+    found = asdict(
+        Settings.load(variables, read_secret=lambda id_: secrets.get_secret_value(SecretId=id_)["SecretString"])
+    )
+    found["smtp"]["secret_id"] = secrets.describe_secret(SecretId=found["smtp"]["secret_id"])["Name"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda emulator, stack: queue(emulator, stack.queue_url),
+        lambda emulator, stack: queue(emulator, stack.deadletter_url),
+        lambda emulator, stack: subscriptions(emulator, stack.topic_arn),
+        lambda emulator, stack: subscriptions(emulator, stack.alarm_topic_arn),
+        lambda emulator, stack: alarm(emulator, stack.names.alarm),
+        lambda emulator, stack: function(emulator, stack.names.function),
+        lambda emulator, stack: table(emulator, stack.names.table),
+        lambda emulator, stack: log_group(emulator, stack.names.log_group),
+        lambda emulator, stack: settings(emulator, stack.names.function),
+    ],
+    ids=[
+        "input queue",
+        "dead-letter queue",
+        "input topic",
+        "alarm topic",
+        "alarm",
+        "function",
+        "table",
+        "log",
+        "settings",
+    ],
+)
+def test_the_harness_makes_the_same(deployed: Deployed, twin: Stack, emulator: Emulator, part):
+    """What Terraform made and what the harness's own deploy makes differ in their names only."""
+    assert plain(part(emulator, twin), "twin-") == plain(part(emulator, deployed.stack), PREFIX)
+
+
+def plain(value: Any, prefix: str) -> Any:
+    """A value without the stack's prefix in it, and with the JSON documents in it parsed."""
+    if isinstance(value, dict):
+        return {key: plain(one, prefix) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one, prefix) for one in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        return value.replace(prefix, "")
+    return plain(parsed, prefix) if isinstance(parsed, dict) else value
+
+
+# --- least privilege -------------------------------------------------------------------------------------------------
+
+
+class Context:
+    aws_request_id = "in process"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 120_000
+
+
+class Refusing:
+    """Refuses some recipients for good, puts others off."""
+
+    async def at(self, visit: Visit) -> Misbehaviour | None:
+        replies = {"gone@example.com": "550 5.1.1 no such user", "later@example.com": "451 4.7.1 greylisted"}
+        reply = replies.get(visit.recipient, "") if visit.stage is Stage.RCPT else ""
+        return Misbehaviour(reply=reply) if reply else None
+
+
+def test_the_role_allows_what_ion_does_and_nothing_else(
+    deployed: Deployed, emulator: Emulator, make_stack, function_zip, monkeypatch: pytest.MonkeyPatch
+):
+    """Every call that ion makes is allowed on what it is made on, and everything allowed is something that ion does."""
+    # ion itself in this process; the stack's own function does nothing, so that it leaves all the mail to it.
+    idle = make_stack(
+        function_zip(main="def run(event, context): ..."), handler="main.run", secret=deployed.secret, prefix="calls-"
+    )
+    monkeypatch.setattr(RecordingSession, "rights", set(), raising=False)
+    monkeypatch.setattr(boto3, "Session", RecordingSession)
+    for name in [name for name in os.environ if name.startswith(("AWS_", "ION_"))]:
+        monkeypatch.delenv(name)
+    configuration = emulator.client("lambda").get_function_configuration(FunctionName=idle.names.function)
+    environment = (
+        {"AWS_DEFAULT_REGION": REGION}
+        | terraform.emulator_environment(emulator)
+        | configuration["Environment"]["Variables"]
+        | deployed.environment
+    )
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    def publish(**document: Any) -> None:
+        emulator.client("sqs").send_message(QueueUrl=idle.queue_url, MessageBody=json.dumps(document))
+
+    def send(recipient: str) -> None:
+        publish(action="send", recipient=recipient, subject="calls", body_text="hello")
+
+    handler._parts.cache_clear()
+    try:
+        deployed.sink.faults = Refusing()
+        for recipient in ("ann@example.com", "gone@example.com", "later@example.com"):
+            send(recipient)
+        assert handler.run({}, Context())["dead_lettered"] == 1
+        publish(action="redrive", reason="expired")  # looks at the dead letter and leaves it
+        handler.run({}, Context())
+        publish(action="redrive")
+        assert handler.run({}, Context())["redriven"] == 1
+        deployed.sink.close()
+        send("ann@example.com")
+        assert handler.run({}, Context())["ended"] == "unavailable"
+        deployed.sink.open()
+        handler.run({}, Context())
+    finally:
+        handler._runner().close()
+        handler._runner.cache_clear()
+        handler._parts.cache_clear()
+        deployed.sink.faults = None
+        deployed.sink.open()
+
+    iam = emulator.client("iam")
+    role = f"{PREFIX}ion-us-east-1"
+    [name] = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    policy = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    # Lambda writes the log itself, in the function's name.
+    policy["Statement"] = [one for one in policy["Statement"] if one["Sid"] != "Log"]
+    done = {(action, resource.removeprefix("calls-")) for action, resource in RecordingSession.rights}
+    assert {(action, resource.removeprefix(PREFIX)) for action, resource in allowed(policy)} == done
+
+
+def test_destroy_leaves_nothing(deployed: Deployed, emulator: Emulator):
+    """After `terraform destroy` nothing of the stack's name is left."""
+    deployed.stack.destroy()
+    left = [
+        *emulator.client("sns").list_topics()["Topics"],
+        *emulator.client("sqs").list_queues().get("QueueUrls", []),
+        *emulator.client("lambda").list_functions()["Functions"],
+        *emulator.client("dynamodb").list_tables()["TableNames"],
+        *emulator.client("cloudwatch").describe_alarms()["MetricAlarms"],
+        *emulator.client("cloudwatch").list_dashboards()["DashboardEntries"],
+        *emulator.client("logs").describe_log_groups()["logGroups"],
+        *emulator.client("secretsmanager").list_secrets()["SecretList"],
+        *emulator.client("iam").list_roles()["Roles"],
+    ]
+    assert [one for one in left if PREFIX in str(one)] == []
