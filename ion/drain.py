@@ -193,7 +193,11 @@ class Drain:
         self._held += len(messages)
         self._count("received", len(messages))
         self._telemetry.observe("BatchSize", len(messages))
-        reads = [read(message, owner=f"{self._parts.random.getrandbits(128):032x}") for message in messages]
+        sender = self._settings.smtp.default_sender
+        reads = [
+            read(message, owner=f"{self._parts.random.getrandbits(128):032x}", default_sender=sender)
+            for message in messages
+        ]
         await self._claim(reads)
         return len(messages)
 
@@ -224,8 +228,8 @@ class Drain:
                     self._settler.decide(Settlement(message=one.message, hide_seconds=wait))
                 case Conflict():
                     failure = ("id-conflict", f"another mail was published with the id {one.claim.id!r}")
-                    claim = replace(one.claim, id=one.message.message_id)
-                    conflicts.append(replace(one, claim=claim, failure=failure))
+                    apart = one.under(one.message.message_id, default_sender=self._settings.smtp.default_sender)
+                    conflicts.append(replace(apart, failure=failure))
         if conflicts:
             await self._claim(conflicts)
         return None

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 from ion.deadletter import identity, redrives
 from ion.errors import RequestError
 from ion.ledger import Claim
-from ion.request import RedriveRequest, SendRequest, parse
+from ion.message import message_id
+from ion.request import RedriveRequest, SendRequest, parse, published
 
 if TYPE_CHECKING:
     from ion.protocols import Message
 
 # ion dead-letters by itself, with a reason, before SQS's own maxReceiveCount (50) would do it without one.
 MAX_RECEIVES = 40
+# Received this often it is not even read any more: reading may be what ends the process.
+MAX_RECEIVES_READ = 45
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,25 +37,41 @@ class Read:
     request: SendRequest | RedriveRequest | None = None
     failure: tuple[str, str] | None = None
 
+    def under(self, id_: str, *, default_sender: str) -> Self:
+        """The same, claimed under another id."""
+        header = ""
+        if isinstance(self.request, SendRequest):
+            header = message_id(self.request, mail_id=id_, default_sender=default_sender)
+        return replace(self, claim=replace(self.claim, id=id_, message_id=header))
 
-def read(message: Message, *, owner: str) -> Read:
-    """Read a message; never raises. `owner` becomes the token of the claim."""
+
+def read(message: Message, *, owner: str, default_sender: str) -> Read:
+    """Read a message; whatever its body, nothing is raised.
+
+    Args:
+        message: As it was received.
+        owner: The token of the claim.
+        default_sender: An address: whom a mail is from that does not say.
+    """
     request: SendRequest | RedriveRequest | None = None
     failure: tuple[str, str] | None = None
-    if message.receive_count > MAX_RECEIVES:
-        # Not even parsed: what has gone on so often may be what ends the process.
-        failure = ("receives-exhausted", f"received {message.receive_count} times and never settled")
-    else:
+    digest = ""
+    if message.receive_count <= MAX_RECEIVES_READ:
         try:
             request = parse(message.body)
         except RequestError as error:
             failure = (error.reason, str(error))
+    if message.receive_count > MAX_RECEIVES:
+        failure = ("receives-exhausted", f"received {message.receive_count} times and never settled")
     mail = request if isinstance(request, SendRequest) else None
+    if mail:
+        digest = hashlib.sha256(published(message.body).encode(errors="surrogatepass")).hexdigest()
     claim = Claim(
-        id=identity(message, mail.id if mail else None),
+        id="",
         owner=owner,
         generation=redrives(message.attributes),
-        digest=hashlib.sha256(message.body.encode(errors="surrogatepass")).hexdigest() if mail else "",
+        digest=digest,
         tags=mail.tags if mail else {},
     )
-    return Read(message=message, claim=claim, request=request, failure=failure)
+    found = Read(message=message, claim=claim, request=request, failure=failure)
+    return found.under(identity(message, mail.id if mail else None), default_sender=default_sender)

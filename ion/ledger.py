@@ -120,6 +120,7 @@ class Claim:
         owner: A token of this claim alone.
         generation: The redrive that the message comes from; 0 for one that a publisher sent.
         digest: Fingerprint of the published document; empty where it could not be read.
+        message_id: The Message-ID header that the mail is sent with.
         tags: The publisher's tags.
     """
 
@@ -127,6 +128,7 @@ class Claim:
     owner: str
     generation: int = 0
     digest: str = ""
+    message_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -189,6 +191,7 @@ def fresh(claim: Claim, *, now: float, lease_seconds: float) -> Entry:
         updated=now,
         digest=claim.digest,
         generation=claim.generation,
+        message_id=claim.message_id,
         tags=claim.tags,
     )
 
@@ -227,6 +230,7 @@ def judge(old: Entry, claim: Claim, *, now: float, lease_seconds: float) -> Answ
             lease_until=now + lease_seconds,
             updated=now,
             log=log,
+            message_id=claim.message_id or old.message_id,
         )
     )
 
@@ -241,6 +245,7 @@ def _revived(old: Entry, claim: Claim, *, now: float, lease_seconds: float) -> E
         updated=now,
         retry_at=0.0,
         generation=claim.generation,
+        message_id=claim.message_id or old.message_id,
         attempts=0,
         recipients={a: o for a, o in old.recipients.items() if o.kind is Kind.DELIVERED},
         log=old.logged(Attempt(at=now, result="redriven", text=f"after {old.reason}: {old.detail}")),

@@ -56,14 +56,14 @@ def build(request: SendRequest, *, mail_id: str, default_sender: str, date: floa
         SettingsError: The default sender is needed and not an address.
     """
     sender = request.sender or _default_sender(default_sender)
-    key = sha256(mail_id.encode("utf-8", "surrogatepass")).hexdigest()
+    key = _key(mail_id)
     headers = [
         ("From", _mailboxes("From", [sender])),
         ("To", _mailboxes("To", request.recipients)),
         ("Cc", _mailboxes("Cc", request.cc)),
         ("Reply-To", _mailboxes("Reply-To", request.reply_to)),
         ("Date", format_datetime(datetime.fromtimestamp(int(date), UTC))),
-        ("Message-ID", f"<{key[:40]}@{sender.domain.lower()}>"),
+        ("Message-ID", message_id(request, mail_id=mail_id, default_sender=default_sender)),
     ]
     lines = [f"{name}: {value}" for name, value in headers if value]
     lines.append(f"Subject: {_unstructured('Subject', request.subject)}")
@@ -76,6 +76,20 @@ def build(request: SendRequest, *, mail_id: str, default_sender: str, date: floa
         message="\r\n".join(lines).encode() + _content(request, key),
         smtputf8=any(address.smtputf8 for address in (*visible, *request.bcc)),
     )
+
+
+def message_id(request: SendRequest, *, mail_id: str, default_sender: str) -> str:
+    """The Message-ID that a mail is sent with (RFC 5322 section 3.6.4), angle brackets included.
+
+    Raises:
+        SettingsError: The default sender is needed and not an address.
+    """
+    sender = request.sender or _default_sender(default_sender)
+    return f"<{_key(mail_id)[:40]}@{sender.domain.lower()}>"
+
+
+def _key(mail_id: str) -> str:
+    return sha256(mail_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @lru_cache(maxsize=8)

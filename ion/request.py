@@ -146,12 +146,7 @@ def parse(body: str) -> SendRequest | RedriveRequest:
     Raises:
         RequestError: It breaks the contract. Nothing else is raised, whatever the body.
     """
-    document = load(body)
-    if "action" not in document and document.get("Type") == "Notification":
-        message = document.get("Message")
-        if not isinstance(message, str):
-            raise RequestError("an SNS notification carries a string", field="Message")
-        document = load(message)
+    document = load(published(body))
     if "action" not in document:
         raise RequestError('is missing; "send" or "redrive" is needed', field="action")
     action = text(document.pop("action"), "action")
@@ -160,6 +155,23 @@ def parse(body: str) -> SendRequest | RedriveRequest:
     if action == "redrive":
         return _redrive(document)
     raise RequestError(f'{shown(action)} is neither "send" nor "redrive"', field="action", reason="unknown-action")
+
+
+def published(body: str) -> str:
+    """The document as it was published: the body itself, or what an SNS envelope around it carries.
+
+    Raises:
+        RequestError: The envelope is no JSON, or carries no string.
+    """
+    if '"Notification"' not in body:  # most bodies are raw, and need not be read twice
+        return body
+    envelope = load(body)
+    if "action" in envelope or envelope.get("Type") != "Notification":
+        return body
+    message = envelope.get("Message")
+    if not isinstance(message, str):
+        raise RequestError("an SNS notification carries a string", field="Message")
+    return message
 
 
 def _send(document: dict[str, Any]) -> SendRequest:
