@@ -39,23 +39,9 @@ REDRIVE_MAX = 1_000_000
 # Headers that ion writes itself, that belong to whoever carries the mail (RFC 5321 section 4.4, RFC 5322 section 3.6),
 # or that would speak for a resend, a signature or a filter.
 HEADERS_REFUSED = frozenset(
-    {
-        *(
-            "from",
-            "sender",
-            "reply-to",
-            "to",
-            "cc",
-            "bcc",
-            "apparently-to",
-            "errors-to",
-            "subject",
-            "date",
-            "message-id",
-        ),
-        *("mime-version", "received", "received-spf", "return-path", "delivered-to", "x-original-to", "envelope-to"),
-        *("x-envelope-to", "authentication-results", "dkim-signature", "domainkey-signature", "status", "x-status"),
-    }
+    {"from", "sender", "reply-to", "to", "cc", "bcc", "apparently-to", "errors-to", "subject", "date", "message-id"}
+    | {"mime-version", "received", "received-spf", "return-path", "delivered-to", "x-original-to", "envelope-to"}
+    | {"x-envelope-to", "authentication-results", "dkim-signature", "domainkey-signature", "status", "x-status"}
 )
 HEADER_PREFIXES_REFUSED = ("arc-", "content-", "resent-")
 

@@ -323,9 +323,17 @@ def _rules(settings: Settings) -> Iterator[tuple[object, str, str]]:
     yield smtp.max_connections >= 1, "smtp.max_connections", "is not at least 1"
     yield smtp.max_messages_per_connection >= 1, "smtp.max_messages_per_connection", "is not at least 1"
     for key in (one.name for one in fields(smtp) if one.name.endswith("_timeout_seconds")):
-        yield 0 < getattr(smtp, key) <= LAMBDA_MAX_SECONDS, f"smtp.{key}", f"is not in (0, {LAMBDA_MAX_SECONDS}]"
+        yield (
+            0 < getattr(smtp, key) <= LAMBDA_MAX_SECONDS,
+            f"smtp.{key}",
+            f"is not over 0 and at most {LAMBDA_MAX_SECONDS}",
+        )
     margin = drain.deadline_margin_seconds
-    yield 0 <= margin < LAMBDA_MAX_SECONDS, "drain.deadline_margin_seconds", f"is not in [0, {LAMBDA_MAX_SECONDS})"
+    yield (
+        0 <= margin < LAMBDA_MAX_SECONDS,
+        "drain.deadline_margin_seconds",
+        f"is not from 0 to under {LAMBDA_MAX_SECONDS}",
+    )
 
     yield _QUEUE.fullmatch(queue.input), "queue.input", "is not the name or URL of a standard queue"
     yield _QUEUE.fullmatch(queue.deadletter), "queue.deadletter", "is not the name or URL of a standard queue"

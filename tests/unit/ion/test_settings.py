@@ -312,6 +312,16 @@ def test_the_default_sender(local: Path):
         _ = load(local, login | {"ION_SMTP_USERNAME": "apikey"}).smtp.default_sender
 
 
+def test_no_way_to_secrets_manager(local: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where boto3 knows no region, the error names the secret that could not be read."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(local / "none"))
+
+    with pytest.raises(SettingsError, match="secret ion-smtp cannot be read: NoRegionError"):
+        Settings.load({"ION_SMTP_SECRET_ID": "ion-smtp"}, directory=local)
+
+
 class SecretsManager(BaseHTTPRequestHandler):
     """Secrets Manager's GetSecretValue, as much of it as is needed."""
 
