@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from ion.errors import ServerUnavailable
+from ion.errors import ServerUnavailable, TurnedAway
 from ion.ledger import BUSY_RECHECK_SECONDS, Answer, Busy, Claim, Entry, Granted, fresh, judge
 from ion.outcome import Course, Kind, Outcome, Reply, Stage, classify
 from ion.protocols import Envelope, Message, Outgoing
@@ -97,12 +98,12 @@ class MemoryQueue:
         self._name = name
         self._stored: dict[str, _Stored] = {}
         self._arrived = asyncio.Event()
-        self._numbers = 0
+        self._numbers = itertools.count(1)
 
     def put(self, body: str, attributes: dict[str, str] | None = None, *, delay_seconds: float = 0.0) -> str:
         """Put a message in, as a topic or a test does; returns its MessageId."""
         now = self._clock.now()
-        message_id = f"{self._name}-{self._next()}"
+        message_id = f"{self._name}-{next(self._numbers)}"
         self._stored[message_id] = _Stored(
             message_id, body, dict(attributes or {}), sent_at=now, visible_at=now + delay_seconds
         )
@@ -129,10 +130,8 @@ class MemoryQueue:
             self._arrived.clear()
             now = self._clock.now()
             next_visible = min((stored.visible_at for stored in self._stored.values()), default=math.inf)
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), max(0.001, min(until, next_visible) - now))
-            except TimeoutError:
-                continue
         await self.hook(f"{self._name}.receive", "after")
         return received
 
@@ -150,7 +149,7 @@ class MemoryQueue:
                 del self._stored[stored.message_id]
                 self._deadletters.adopt(stored)
                 continue
-            stored.receipt = f"{stored.message_id}#{self._next()}"
+            stored.receipt = f"{stored.message_id}#{next(self._numbers)}"
             stored.received_at = now
             if self._random.random() >= self._duplicates:
                 stored.visible_at = now + visibility_seconds
@@ -165,14 +164,17 @@ class MemoryQueue:
 
     async def delete(self, messages: Sequence[Message]) -> list[Message]:
         """Delete; a receipt of an earlier receive deletes as well, as SQS does as a rule."""
-        await self.hook(f"{self._name}.delete", "before")
-        for message in messages:
-            self._stored.pop(message.message_id, None)
-        await self.hook(f"{self._name}.delete", "after")
+        if messages:  # what has nothing to do makes no call
+            await self.hook(f"{self._name}.delete", "before")
+            for message in messages:
+                self._stored.pop(message.message_id, None)
+            await self.hook(f"{self._name}.delete", "after")
         return []
 
     async def hide(self, messages: Sequence[tuple[Message, int]]) -> list[Message]:
         """Set visibility timeouts, within 12 h from the receive; refuses messages that are not in flight."""
+        if not messages:
+            return []
         await self.hook(f"{self._name}.hide", "before")
         now = self._clock.now()
         refused = []
@@ -189,10 +191,11 @@ class MemoryQueue:
 
     async def send(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
         """Send all of them."""
-        await self.hook(f"{self._name}.send", "before")
-        for message in messages:
-            self.put(message.body, dict(message.attributes))
-        await self.hook(f"{self._name}.send", "after")
+        if messages:
+            await self.hook(f"{self._name}.send", "before")
+            for message in messages:
+                self.put(message.body, dict(message.attributes))
+            await self.hook(f"{self._name}.send", "after")
         return []
 
     def _expire(self, now: float) -> None:
@@ -210,10 +213,6 @@ class MemoryQueue:
             received_at=stored.received_at,
             receive_count=stored.receive_count,
         )
-
-    def _next(self) -> int:
-        self._numbers += 1
-        return self._numbers
 
 
 class MemoryLedger:
@@ -382,7 +381,7 @@ class MemoryCourier:
         if reply.code == 0 or verdict is Course.UNAVAILABLE:
             self._stands = False
         if verdict is Course.UNAVAILABLE:
-            raise ServerUnavailable(f"memory: {reply}, at {stage}")
+            raise (ServerUnavailable if stage is Stage.CONNECT else TurnedAway)(f"memory: {reply}, at {stage}")
         return reply.outcome(verdict) if isinstance(verdict, Kind) else None
 
 

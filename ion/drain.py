@@ -7,21 +7,24 @@ Feeders receive only while there is room. Senders are started as mail comes in, 
 settler (settler.py) writes all that has been decided by now in one group commit, and starts again. A message that has
 been received is `held` until it is settled; the drain ends when nothing is held and nothing more is received.
 
+A sender that gets no connection leaves its mail to the others; one whose mail is turned away (421 in a transaction)
+puts that mail off and leaves as well, as long as there are others. The last one, which nobody can relieve, declares the
+outage: at once where there is no connection, after several mails in a row where it is let in and turned away.
+
 When the process dies at any point, what was held becomes visible again, and the ledger knows what was sent.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ion import settlement
+from ion.breaker import Breaker
 from ion.deadletter import iso
-from ion.errors import LedgerUnavailable, ServerUnavailable, SettingsError
+from ion.errors import ServerUnavailable, SettingsError, TurnedAway
 from ion.intake import Read, read
 from ion.ledger import Busy, Conflict, Entry, Finished, Granted, Status
 from ion.message import build
@@ -29,29 +32,21 @@ from ion.outcome import Kind, Outcome
 from ion.queue import MAX_BATCH
 from ion.redrive import redrive
 from ion.request import RedriveRequest, SendRequest
-from ion.settlement import Settlement
+from ion.settlement import Held, Settlement, unsent
 from ion.settler import Settler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ion.parts import Parts
-    from ion.protocols import Courier, Envelope, Message
+    from ion.protocols import Courier, Message
 
 # One feeder keeps this many connections busy; more of them help only where there are more.
 CONNECTIONS_A_FEEDER = 12
 # Where the ledger does not answer, received messages rest for so long.
 LEDGER_REST_SECONDS = 60
-
-
-@dataclass(slots=True, eq=False)
-class Held:
-    """A message in this drain's hands, with its claim on the mail."""
-
-    message: Message
-    request: SendRequest | RedriveRequest | None
-    entry: Entry
-    envelope: Envelope | None = None
+# So many mails in a row, turned away by a server that lets us in, are not these mails' own fault.
+MAX_TURNED_AWAY = 3
 
 
 class Drain:
@@ -63,7 +58,7 @@ class Drain:
         self._settings = parts.settings
         self._telemetry = parts.telemetry
         self._clock = parts.clock
-        margin = parts.settings.drain.deadline_margin_seconds
+        self._margin = margin = parts.settings.drain.deadline_margin_seconds
         self._end = deadline - margin
         self._settler = Settler(
             parts, until=deadline - margin / 2, count=self._count, fail=self._fail, settled=self._let_go
@@ -74,7 +69,8 @@ class Drain:
         self._waiting: asyncio.Queue[Held | None] = asyncio.Queue()
         self._room = asyncio.Event()
         self._room.set()
-        self._held = 0
+        self._breaker = Breaker(parts)
+        self._held: set[Message] = set()
         self._feeders = 0
         self._senders = 0
         self._idle_senders = 0
@@ -99,46 +95,17 @@ class Drain:
                 f"the function's time-out is too short: one send may take {self._send_seconds:g} s (smtp."
                 "connect_timeout_seconds + smtp.transaction_timeout_seconds), drain.deadline_margin_seconds not counted"
             )
-        if await self._server_stands():
+        if await self._breaker.admits():
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._settler.run())
                 self._start_feeder()
+        else:
+            self._stop("unavailable")
+            self._count("unavailable")
         if self._trouble is not None:
             raise self._trouble
         self._telemetry.log("drained", ended=self._ended, counts=dict(self.counts))
         return {"ended": self._ended, **self.counts}
-
-    # --- the SMTP server's state -------------------------------------------------------------------------------------
-
-    async def _server_stands(self) -> bool:
-        """While the breaker is open, receive nothing until a connection stands."""
-        reason = await self._parts.ledger.breaker()
-        if not reason:
-            return True
-        courier = self._parts.couriers()
-        try:
-            await courier.connect()
-        except ServerUnavailable as error:
-            self._stop("unavailable")
-            self._count("unavailable")
-            self._telemetry.log("unavailable", level="WARNING", error=str(error), breaker=reason)
-            return False
-        finally:
-            await courier.close()
-        await self._parts.ledger.close_breaker()
-        self._telemetry.log("available", breaker=reason)
-        return True
-
-    async def _outage(self, error: ServerUnavailable) -> None:
-        """The last sender has no connection: give back what waits, and let the next wake-up try to connect first."""
-        self._stop("unavailable")
-        self._count("unavailable")
-        self._telemetry.log("unavailable", level="WARNING", error=str(error))
-        while not self._waiting.empty():
-            if (held := self._waiting.get_nowait()) is not None:
-                self._release(held, f"the SMTP server is unavailable: {error}")
-        with contextlib.suppress(LedgerUnavailable):
-            await self._parts.ledger.open_breaker(str(error))
 
     def _stop(self, why: str) -> None:
         """Receive nothing more; the first reason counts."""
@@ -171,7 +138,9 @@ class Drain:
                 if self._ended:
                     break
                 received = await self._fetch()
-                if received == 0 and self._held == 0:
+                if self._breaker.trial and self._held:
+                    self._room.clear()  # until it is settled
+                if received == 0 and not self._held:
                     self._stop("empty")
                 elif received == MAX_BATCH and self._feeders < most:
                     self._start_feeder()
@@ -186,11 +155,13 @@ class Drain:
     async def _fetch(self) -> int:
         """Receive a batch and claim its mails; returns how many messages came."""
         messages = await self._parts.queue.receive(
-            limit=MAX_BATCH, wait_seconds=1, visibility_seconds=math.ceil(self._lease_seconds)
+            limit=1 if self._breaker.trial else MAX_BATCH,
+            wait_seconds=1,
+            visibility_seconds=math.ceil(self._lease_seconds),
         )
         if not messages:
             return 0
-        self._held += len(messages)
+        self._held.update(messages)
         self._count("received", len(messages))
         self._telemetry.observe("BatchSize", len(messages))
         sender = self._settings.smtp.default_sender
@@ -218,7 +189,7 @@ class Drain:
                     try:
                         self._admit(held, one.failure)
                     except Exception as error:  # a fault of ours, or a mail that nobody has thought of
-                        self._give_up(held, "internal-error", f"{type(error).__name__}: {error}")
+                        self._settler.give_up(held, "internal-error", f"{type(error).__name__}: {error}")
                 case Finished(entry):
                     self._telemetry.log("repeat", id=entry.id, status=entry.status)
                     self._count("repeats")
@@ -228,7 +199,9 @@ class Drain:
                     self._settler.decide(Settlement(message=one.message, hide_seconds=wait))
                 case Conflict():
                     failure = ("id-conflict", f"another mail was published with the id {one.claim.id!r}")
-                    apart = one.under(one.message.message_id, default_sender=self._settings.smtp.default_sender)
+                    own = one.message.message_id
+                    id_ = own if one.claim.id != own else f"{own} {one.claim.owner}"  # somebody has taken even that
+                    apart = one.under(id_, default_sender=self._settings.smtp.default_sender)
                     conflicts.append(replace(apart, failure=failure))
         if conflicts:
             await self._claim(conflicts)
@@ -239,9 +212,9 @@ class Drain:
         entry, message = held.entry, held.message
         self._telemetry.observe("QueueLatency", 1000 * (message.received_at - message.sent_at))
         if entry.reason:  # given up before, by a worker that did not live to dead-letter it
-            return self._give_up(held, entry.reason, entry.detail)
+            return self._settler.give_up(held, entry.reason, entry.detail)
         if failure:
-            return self._give_up(held, *failure)
+            return self._settler.give_up(held, *failure)
         if isinstance(held.request, SendRequest):
             return self._prepare(held, held.request)
         assert held.request is not None  # noqa: S101 - what could not be read has its failure
@@ -251,18 +224,18 @@ class Drain:
     def _prepare(self, held: Held, request: SendRequest) -> None:
         """Build the mail for those who are still owed it, and queue it for a sender."""
         if request.expires_at is not None and request.expires_at <= self._clock.now():
-            return self._give_up(held, "expired", f"was to be sent before {iso(request.expires_at)}")
+            return self._settler.give_up(held, "expired", f"was to be sent before {iso(request.expires_at)}")
         sender = self._settings.smtp.default_sender
         envelope = build(request, mail_id=held.entry.id, default_sender=sender, date=held.entry.created)
-        recipients = settlement.unsent(held.entry, envelope.recipients)
+        recipients = unsent(held.entry, envelope.recipients)
         if not recipients:
-            return self._conclude(held, {}, seconds=0.0)
+            return self._settler.conclude(held, {}, seconds=0.0)
         held.envelope = replace(envelope, recipients=recipients)
         return self._enqueue(held)
 
     def _enqueue(self, held: Held) -> None:
-        if self._ended == "unavailable":
-            return self._release(held, "the SMTP server is unavailable")
+        if not self._max_senders:
+            return self._settler.release(held, "the SMTP server is unavailable")
         self._waiting.put_nowait(held)
         if self._waiting.qsize() > self._max_senders:
             self._room.clear()
@@ -277,12 +250,28 @@ class Drain:
     async def _send(self) -> None:
         """Send what waits, one mail after the other over one connection, until there is no more to come."""
         courier = self._parts.couriers()
+        turned_away = 0
         try:
             while (held := await self._waiting.get()) is not None:
                 self._idle_senders -= 1
-                if self._waiting.qsize() <= self._max_senders:
+                if self._waiting.qsize() <= self._max_senders and not self._breaker.trial:
                     self._room.set()
-                if not await self._send_one(courier, held):
+                try:
+                    if await self._send_one(courier, held):
+                        turned_away = 0
+                        await self._breaker.close()
+                except TurnedAway as error:
+                    turned_away += 1
+                    self._settler.put_off(held, str(error))
+                    hopeless = turned_away == MAX_TURNED_AWAY or self._breaker.trial
+                    if await self._leave(error, alone=hopeless):
+                        return
+                except ServerUnavailable as error:
+                    if self._senders > 1 and self._max_senders:  # others still work
+                        self._waiting.put_nowait(held)
+                    else:
+                        self._settler.release(held, f"the SMTP server is unavailable: {error}")
+                    await self._leave(error, alone=True)
                     return
                 self._idle_senders += 1
             self._idle_senders -= 1
@@ -290,39 +279,54 @@ class Drain:
             self._senders -= 1
             await courier.close()
 
+    async def _leave(self, error: ServerUnavailable, *, alone: bool) -> bool:
+        """Whether this sender has to go: the server wants fewer connections, or (where it is `alone`) none at all."""
+        if not self._max_senders:
+            return True
+        if self._senders > 1:
+            self._max_senders = self._senders - 1
+            self._telemetry.log("connection-lost", level="WARNING", error=str(error), connections=self._max_senders)
+            return True
+        if alone:
+            self._max_senders = 0
+            self._stop("unavailable")
+            self._count("unavailable")
+            while not self._waiting.empty():
+                if (held := self._waiting.get_nowait()) is not None:
+                    self._settler.release(held, f"the SMTP server is unavailable: {error}")
+            await self._breaker.open(error)
+        return alone
+
     async def _send_one(self, courier: Courier, held: Held) -> bool:
-        """Send one mail; false when this sender has no connection any more and leaves."""
+        """Send one mail, or let go of it where it cannot be sent; whether the server answered.
+
+        Raises:
+            ServerUnavailable: Nobody got it, and it is still held.
+        """
         began = self._clock.now()
         must_last = began + self._send_seconds
         if must_last > self._end or self._trouble:
-            self._release(held, "the function's time is short" if must_last > self._end else "the function has failed")
-            return True
+            why = "the function's time is short" if must_last > self._end else "the function has failed"
+            self._settler.release(held, why)
+            return False
         try:
-            if held.entry.lease_until < must_last and not await self._keep(held):
-                return True
+            if held.entry.lease_until < must_last + self._margin and not await self._keep(held):
+                return False
         except Exception as error:  # nothing was sent: leave it to the lease
             self._fail(error)
-            self._let_go()
-            return True
+            self._let_go([held.message])
+            return False
         assert held.envelope is not None  # noqa: S101 - whoever waits has one
         try:
             outcomes = await courier.send(held.envelope)
-        except ServerUnavailable as error:
-            if self._senders > 1:  # others still work: the server wants fewer connections
-                self._max_senders = self._senders - 1
-                self._telemetry.log("connection-lost", level="WARNING", error=str(error), connections=self._max_senders)
-                self._waiting.put_nowait(held)
-            else:
-                self._max_senders = 0
-                self._release(held, f"the SMTP server is unavailable: {error}")
-                await self._outage(error)
-            return False
+        except ServerUnavailable:
+            raise
         except Exception as error:  # a fault of ours: whether the mail went out is unknown
             text = f"{type(error).__name__}: {error}"
             outcomes = dict.fromkeys(held.envelope.recipients, Outcome(kind=Kind.AMBIGUOUS, text=text))
             await courier.close()
-        self._conclude(held, outcomes, seconds=self._clock.now() - began)
-        return True
+        self._settler.conclude(held, outcomes, seconds=self._clock.now() - began)
+        return any(outcome.code for outcome in outcomes.values())
 
     async def _keep(self, held: Held, entry: Entry | None = None) -> bool:
         """Extend the lease and the visibility; where the lease is lost, let go of the message without a trace."""
@@ -330,7 +334,7 @@ class Drain:
         entry = replace(entry or held.entry, lease_until=now + self._lease_seconds, updated=now)
         if not (await self._parts.ledger.write([entry]))[0]:
             self._telemetry.log("lease-lost", level="WARNING", id=entry.id)
-            self._let_go()
+            self._let_go([held.message])
             return False
         held.entry = entry
         await self._parts.queue.hide([(held.message, math.ceil(self._lease_seconds))])
@@ -355,7 +359,7 @@ class Drain:
             )
         except Exception as error:
             self._fail(error)
-            self._let_go()  # it comes again when it is visible, and goes on from where its record stands
+            self._let_go([held.message])  # it comes again when it is visible, and goes on from where its record stands
             return
         if result is None:
             return
@@ -366,32 +370,14 @@ class Drain:
             entry = replace(entry, status=Status.DELIVERED, lease_until=0.0, updated=self._clock.now())
             self._settler.decide(Settlement(message=held.message, entry=entry))
         else:
-            self._release(held, "the function's time is short")
+            self._settler.release(held, "the function's time is short")
 
-    # --- decide ------------------------------------------------------------------------------------------------------
+    # --- the end -----------------------------------------------------------------------------------------------------
 
-    def _conclude(self, held: Held, outcomes: Mapping[str, Outcome], *, seconds: float) -> None:
-        entry = settlement.concluded(
-            held.entry,
-            outcomes,
-            now=self._clock.now(),
-            seconds=seconds,
-            schedule=self._settings.retry,
-            random=self._parts.random,
-        )
-        self._settler.decide(Settlement(message=held.message, entry=entry, outcomes=outcomes))
-
-    def _give_up(self, held: Held, reason: str, detail: str) -> None:
-        entry = settlement.failed(held.entry, reason=reason, detail=detail, now=self._clock.now())
-        self._settler.decide(Settlement(message=held.message, entry=entry))
-
-    def _release(self, held: Held, why: str) -> None:
-        self._count("released")
-        entry = settlement.released(held.entry, now=self._clock.now(), text=why)
-        self._settler.decide(Settlement(message=held.message, entry=entry))
-
-    def _let_go(self, messages: int = 1) -> None:
-        self._held -= messages
+    def _let_go(self, messages: Iterable[Message]) -> None:
+        self._held.difference_update(messages)
+        if not self._held:
+            self._room.set()
         self._end_if_over()
 
     def _end_if_over(self) -> None:

@@ -4,6 +4,7 @@ IonError
 ├── SettingsError       a setting is missing or malformed
 ├── RequestError        a published document breaks the contract
 ├── ServerUnavailable   the SMTP server, not the mail, is the trouble
+│   └── TurnedAway      it let us in, and broke off the transaction
 └── LedgerUnavailable   the ledger cannot be read or written now
 """
 
@@ -39,6 +40,13 @@ class RequestError(IonError):
 
 class ServerUnavailable(IonError):  # noqa: N818 - a state of the server, named as the design names it
     """No mail can be handed over: no connection, TLS or login failed, a bad greeting, or 421 before the final dot."""
+
+
+class TurnedAway(ServerUnavailable):
+    """A connection that stood did not last for one transaction: the server says 421 or asks for a login.
+
+    As a rule that is the server's state; a server that does so to one mail only exists as well.
+    """
 
 
 class LedgerUnavailable(IonError):  # noqa: N818 - a state of the ledger

@@ -23,6 +23,8 @@ RESERVED_PREFIX = "ion:"
 BUSY_RECHECK_SECONDS = 15.0
 # The attempt log keeps the latest: all ten attempts of a mail that was redriven four times.
 MAX_LOGGED_ATTEMPTS = 50
+# The result in the log of a mail whose worker vanished.
+ABANDONED = "abandoned"
 # Replies and errors are kept to this length, so that 50 recipients and a full log stay far under DynamoDB's 400 KB.
 MAX_TEXT = 200
 # What a mail failed of is kept to this length, as much as its dead letter says.
@@ -46,7 +48,8 @@ class Attempt:
     Attributes:
         at: When it ended.
         result: `delivered`, `deferred`, `rejected` or `ambiguous`, the worst of its recipients'; `released` (given back
-            unsent), `abandoned` (the worker vanished with the mail in its hands) or `redriven`.
+            unsent), `turned-away` (the server broke off the transaction), `abandoned` (the worker vanished with the
+            mail in its hands) or `redriven`.
         seconds: How long it took.
         text: The reply or error that decided.
     """
@@ -221,7 +224,7 @@ def judge(old: Entry, claim: Claim, *, now: float, lease_seconds: float) -> Answ
         return Busy(min(old.lease_until, now + BUSY_RECHECK_SECONDS))
     log = old.log
     if old.status is Status.SENDING:
-        log = old.logged(Attempt(at=now, result="abandoned", text="the worker that held it ended without a word"))
+        log = old.logged(Attempt(at=now, result=ABANDONED, text="the worker that held it ended without a word"))
     return Granted(
         replace(
             old,

@@ -49,6 +49,7 @@ class Courier(Protocol):
 
         Raises:
             ServerUnavailable: The server's state stopped the transaction before the final dot; nobody got the mail.
+                `TurnedAway` where the connection stood.
         """
 
     async def close(self) -> None:

@@ -6,23 +6,38 @@ failed or expired, dead-lettered and then deleted.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ion import retry
-from ion.ledger import MAX_DETAIL, Attempt, Entry, Status, clipped
+from ion.ledger import ABANDONED, MAX_DETAIL, Attempt, Entry, Status, clipped
 from ion.outcome import Kind, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from random import Random
 
-    from ion.protocols import Message
+    from ion.protocols import Envelope, Message
+    from ion.request import RedriveRequest, SendRequest
     from ion.settings import RetrySettings
 
 # From the one that says most about a send to the one that says least.
 _WORST_FIRST = (Kind.AMBIGUOUS, Kind.DEFERRED, Kind.REJECTED, Kind.DELIVERED)
 _OPEN = {Kind.DEFERRED, Kind.AMBIGUOUS}
+# Lines of the attempt log that stand for no attempt.
+RELEASED, TURNED_AWAY = "released", "turned-away"
+_UNSENT = {RELEASED, TURNED_AWAY, ABANDONED}
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A message in a drain's hands, with its claim on the mail."""
+
+    message: Message
+    request: SendRequest | RedriveRequest | None
+    entry: Entry
+    envelope: Envelope | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,8 +110,19 @@ def failed(entry: Entry, *, reason: str, detail: str, now: float) -> Entry:
 
 def released(entry: Entry, *, now: float, text: str) -> Entry:
     """The entry of a mail that is given back unsent: due at once, no attempt spent."""
-    log = entry.logged(Attempt(at=now, result="released", text=text))
+    log = entry.logged(Attempt(at=now, result=RELEASED, text=text))
     return replace(entry, status=Status.DEFERRED, retry_at=now, lease_until=0.0, updated=now, log=log)
+
+
+def put_off(entry: Entry, *, now: float, text: str, schedule: RetrySettings, random: Random) -> Entry:
+    """The entry of a mail that the server turned away: no attempt spent, and a longer wait each time in a row.
+
+    The wait keeps a mail that is always turned away from the others' way, and its receive count low.
+    """
+    log = entry.logged(Attempt(at=now, result=TURNED_AWAY, text=text))
+    since = itertools.takewhile(lambda line: line.result in _UNSENT, reversed(log))
+    wait = retry.delay(sum(line.result == TURNED_AWAY for line in since), schedule, random=random)
+    return replace(entry, status=Status.DEFERRED, retry_at=now + wait, lease_until=0.0, updated=now, log=log)
 
 
 def _worst(outcomes: Iterable[Outcome]) -> Outcome:

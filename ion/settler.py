@@ -12,17 +12,20 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ion import settlement
 from ion.deadletter import dead_letter
 from ion.errors import LedgerUnavailable
 from ion.ledger import Status
 from ion.outcome import Kind
+from ion.settlement import Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from ion.outcome import Outcome
     from ion.parts import Parts
     from ion.protocols import Message
-    from ion.settlement import Settlement
+    from ion.settlement import Held
 
 LEDGER_RETRY_SECONDS = 1.0
 
@@ -37,7 +40,7 @@ class Settler:
         until: float,
         count: Callable[[str, int], None],
         fail: Callable[[Exception], None],
-        settled: Callable[[int], None],
+        settled: Callable[[Sequence[Message]], None],
     ) -> None:
         """Wire a settler.
 
@@ -46,13 +49,15 @@ class Settler:
             until: Unix time until which a ledger that does not answer is asked again.
             count: Told what happened, by name, and how often.
             fail: Told of errors that the function should end with.
-            settled: Told how many messages have been settled.
+            settled: Told which messages have been settled.
         """
         self._queue = parts.queue
         self._letters = parts.letters
         self._ledger = parts.ledger
         self._clock = parts.clock
         self._telemetry = parts.telemetry
+        self._schedule = parts.settings.retry
+        self._random = parts.random
         self._until = until
         self._count = count
         self._fail = fail
@@ -63,21 +68,52 @@ class Settler:
         """Hand over a message whose fate is decided."""
         self._decided.put_nowait(settlement)
 
+    def conclude(self, held: Held, outcomes: Mapping[str, Outcome], *, seconds: float) -> None:
+        """A send has come to its outcomes, after so many seconds."""
+        now = self._clock.now()
+        entry = settlement.concluded(
+            held.entry, outcomes, now=now, seconds=seconds, schedule=self._schedule, random=self._random
+        )
+        self.decide(Settlement(message=held.message, entry=entry, outcomes=outcomes))
+
+    def give_up(self, held: Held, reason: str, detail: str) -> None:
+        """The mail has failed for good: a short code, and words."""
+        entry = settlement.failed(held.entry, reason=reason, detail=detail, now=self._clock.now())
+        self.decide(Settlement(message=held.message, entry=entry))
+
+    def release(self, held: Held, why: str) -> None:
+        """Nothing was sent: the mail is due at once, for whoever comes next."""
+        self._count("released", 1)
+        entry = settlement.released(held.entry, now=self._clock.now(), text=why)
+        self.decide(Settlement(message=held.message, entry=entry))
+
+    def put_off(self, held: Held, why: str) -> None:
+        """Nothing was sent, and the server seems to mean this mail: it is due later."""
+        self._count("released", 1)
+        now = self._clock.now()
+        entry = settlement.put_off(held.entry, now=now, text=why, schedule=self._schedule, random=self._random)
+        self.decide(Settlement(message=held.message, entry=entry))
+
     def finish(self) -> None:
         """Say that no more decisions will come."""
         self._decided.put_nowait(None)
 
     async def run(self) -> None:
         """Settle everything that is decided by now in one group, and start again, until `finish`."""
-        while (decided := await self._decided.get()) is not None:
-            batch = [decided]
-            while not self._decided.empty() and (decided := self._decided.get_nowait()) is not None:
-                batch.append(decided)
+        going_on = True
+        while going_on:
+            ready = [await self._decided.get()]
+            while not self._decided.empty():
+                ready.append(self._decided.get_nowait())
+            batch = [decided for decided in ready if decided is not None]
+            going_on = len(batch) == len(ready)
+            if not batch:
+                break
             try:
                 await self._commit(batch)
             except Exception as error:
                 self._fail(error)
-            self._settled(len(batch))
+            self._settled([decided.message for decided in batch])
 
     async def _commit(self, batch: Sequence[Settlement]) -> None:
         """Ledger first: only what it has taken is carried out on the queue."""
@@ -111,11 +147,11 @@ class Settler:
             try:
                 written = await self._ledger.write(entries)
                 break
-            except LedgerUnavailable as error:
+            except Exception as error:
                 self._fail(error)
                 if self._clock.now() + LEDGER_RETRY_SECONDS > self._until:
                     for decided in batch:
-                        self._tell_unrecorded(decided, error)
+                        self._tell_unrecorded(decided, str(error))
                     return [decided for decided in batch if decided.entry is None]
                 await asyncio.sleep(LEDGER_RETRY_SECONDS)
         ours = iter(written)
@@ -125,7 +161,7 @@ class Settler:
                 recorded.append(decided)
                 self._tell(decided)
             else:
-                self._telemetry.log("lease-lost", level="WARNING", id=decided.entry.id)
+                self._tell_unrecorded(decided, "the lease was lost")
         return recorded
 
     def _tell(self, decided: Settlement) -> None:
@@ -157,8 +193,8 @@ class Settler:
             retry_in_seconds=self._hide_seconds(decided),
         )
 
-    def _tell_unrecorded(self, decided: Settlement, error: LedgerUnavailable) -> None:
-        """Log and count a mail whose outcome the ledger did not take: who got it will only be known from the server."""
+    def _tell_unrecorded(self, decided: Settlement, error: str) -> None:
+        """Log and count a mail whose outcome the ledger did not take: what was sent of it may be sent once more."""
         if decided.entry is None:
             return
         sent = any(o.kind in {Kind.DELIVERED, Kind.AMBIGUOUS} for o in (decided.outcomes or {}).values())
@@ -170,7 +206,7 @@ class Settler:
             id=decided.entry.id,
             ambiguous=sent,
             status=decided.entry.status,
-            error=str(error),
+            error=error,
         )
 
     async def _bury(self, dying: Sequence[Settlement]) -> list[Message]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPException, SMTPResponseException, SMTPServerDisconnected
 
-from ion.errors import ServerUnavailable, SettingsError
+from ion.errors import ServerUnavailable, SettingsError, TurnedAway
 from ion.outcome import Course, Kind, Outcome, Reply, Stage, classify
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ CHUNK_BYTES = 65_536
 """How much of a message is written at a time."""
 
 _OK, _CLOSING = 250, 421
+_TRANSACTION = (Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.FINAL_DOT)
+
 # The server does not do this mechanism, or not here; another one may work (RFC 4954 sections 4 and 6).
 _TRY_ANOTHER_MECHANISM = (500, 501, 502, 503, 504, 534, 538)
 
@@ -141,7 +143,8 @@ class SmtpCourier:
                 if settings.tls == "starttls":
                     stage = Stage.STARTTLS
                     self.round_trips += 2
-                    await self._start_tls(smtp)
+                    await smtp.starttls()
+                    self._transport = cast("asyncio.WriteTransport", smtp.transport)
                     stage = Stage.EHLO
                     await smtp.ehlo(hostname=name)
                 if settings.username:
@@ -156,12 +159,6 @@ class SmtpCourier:
         except BaseException:
             self._drop()
             raise
-
-    async def _start_tls(self, smtp: SMTP) -> None:
-        if not smtp.supports_extension("starttls"):
-            raise SMTPException("the server offers no STARTTLS, and smtp.tls = starttls insists on it")
-        await smtp.starttls()
-        self._transport = cast("asyncio.WriteTransport", smtp.transport)
 
     async def _login(self, smtp: SMTP) -> None:
         """Log in by the first mechanism that both sides know: the cheapest over TLS, the most discreet without."""
@@ -184,7 +181,8 @@ class SmtpCourier:
 
     def _unavailable(self, stage: Stage, reply: Reply) -> ServerUnavailable:
         what = f"{reply}, at {stage}" if reply.code else str(reply)
-        return ServerUnavailable(f"{self._settings.server}:{self._settings.port}: {what}")
+        kind = TurnedAway if stage in _TRANSACTION else ServerUnavailable
+        return kind(f"{self._settings.server}:{self._settings.port}: {what}")
 
     # The transaction.
 
