@@ -23,6 +23,8 @@ COMMANDS = {
     "runs": "list the saved runs",
     "up": "run the whole of it here until Ctrl-C, to publish mail to",
     "send": "publish a mail to what `up` runs",
+    "deploy": "deploy to AWS; show what that would change; remove it all",
+    "smoke": "send one mail through what is deployed in AWS",
     "artifact": "build dist/ion.zip, what Lambda runs",
 }
 
@@ -62,14 +64,13 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of those below; each has its --help")
     name: str = parser.parse_args(arguments[:1]).command
-    command = cast("Command", importlib.import_module(f"harness.commands.{name.replace('-', '_')}"))
-    own = Parser(prog=f"python -m harness {name}", description=command.__doc__, epilog=EXIT_CODES)
-    command.configure(own)
-    args = own.parse_args(arguments[1:])
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # end as on Ctrl-C: everything stopped, what was kept kept
     try:
-        return command.run(args)
+        command = cast("Command", importlib.import_module(f"harness.commands.{name.replace('-', '_')}"))
+        own = Parser(prog=f"python -m harness {name}", description=command.__doc__, epilog=EXIT_CODES)
+        command.configure(own)
+        return command.run(own.parse_args(arguments[1:]))
     except UsageError as error:
         print(error, file=sys.stderr)
         return USAGE

@@ -71,8 +71,9 @@ class Lines:
         over = threading.Event()
 
         def show() -> None:
-            last = ""
-            while not over.wait(LINE_SECONDS):
+            last, ended = "", False
+            while not ended:
+                ended = over.wait(LINE_SECONDS)
                 cells = _cells(tally, time.monotonic() - began)[1:]
                 line = ", ".join(f"{name} {value}" for name, value in cells)
                 if line != last:

@@ -6,27 +6,20 @@ import os
 import platform
 import threading
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness import artifact, publisher, results, runs, stack, workload
+from harness import publisher, results, rig, runs, workload
 from harness.history import History
-from harness.localstack import process
 from harness.queues import depth, left_behind
-from harness.sink import HOST, Sink
 from harness.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from harness.live import View
     from harness.runs import Run
     from harness.scenario import Scenario
     from harness.stack import Stack
 
-# Real time, but short: what is minutes in AWS is seconds here.
-SETTINGS = {"retry.base_seconds": "1", "retry.cap_seconds": "10"}
 POLL_SECONDS = 0.5
 # An empty queue is believed once it has stayed empty for so long: what SNS has taken it hands over a moment later.
 SETTLED_SECONDS = 1.5
@@ -66,12 +59,6 @@ def run(name: str, scenario: Scenario, options: Options, view: View) -> tuple[Ru
     return saved, found
 
 
-def environment(sink: Sink, settings: Mapping[str, str]) -> dict[str, str]:
-    """The function's environment: where the sink is, and settings by `section.key`. The login is in the secret."""
-    names = {"smtp.server": HOST, "smtp.port": str(sink.port), "smtp.tls": sink.tls, "smtp.ca": sink.ca_pem}
-    return {f"ION_{name.replace('.', '_').upper()}": value for name, value in (names | dict(settings)).items()}
-
-
 class _Experiment:
     """One run from its start to its end."""
 
@@ -81,42 +68,29 @@ class _Experiment:
         self._options = options
         self._history = history
         self._tally = tally
-        self._settings = {**SETTINGS, "smtp.max_connections": str(options.connections), **scenario.settings}
+        self._settings = {**rig.SETTINGS, "smtp.max_connections": str(options.connections), **scenario.settings}
 
     def run(self) -> dict[str, Any]:
         """All of it; returns how it ended."""
-        self._phase("building")
-        built = artifact.build()
-        self._phase("starting")
-        with ExitStack() as everything:
-            sink = everything.enter_context(Sink(history=self._history, mail=self._saved.mail))
-            emulator = everything.enter_context(process.running(self._saved.logs))
-            deployed = stack.deploy(
-                emulator,
-                built.path,
-                environment=environment(sink, self._settings),
-                secret={"username": sink.username, "password": sink.password},
-            )
-            if not emulator.embedded:
-                everything.callback(deployed.destroy)
+        with rig.standing(self._saved, self._history, self._settings) as standing:
             self._history.record(
                 "run.started",
                 scenario=self._saved.scenario,
                 seed=self._options.seed,
                 mails=self._options.mails,
                 settings=self._settings,
-                default_sender=sink.username,
-                artifact={"sha256": built.sha256, "size": built.size},
-                endpoint=emulator.endpoint_url,
+                default_sender=standing.sink.username,
+                artifact={"sha256": standing.artifact.sha256, "size": standing.artifact.size},
+                endpoint=standing.stack.emulator.endpoint_url,
                 machine={
                     "python": platform.python_version(),
                     "system": platform.platform(),
                     "processors": os.cpu_count(),
                 },
             )
-            finished = self._publish(deployed)
+            finished = self._publish(standing.stack)
             self._phase("collecting")
-            for event, fields in left_behind(deployed):
+            for event, fields in left_behind(standing.stack):
                 self._history.record(event, **fields)
         return finished
 
@@ -162,11 +136,12 @@ class _Experiment:
             time.sleep(POLL_SECONDS)
             self._history.record("depth", **depth(deployed))
             now = time.monotonic()
-            if publishing.is_alive() or self._tally.progress != progress:
-                progress, moved = self._tally.progress, now
-            elif self._tally.phase == "publishing":
+            busy = publishing.is_alive()
+            if not busy and self._tally.phase == "publishing":
                 self._phase("delivering")
-            if publishing.is_alive() or self._tally.depth.waiting:
+            if busy or self._tally.progress != progress:
+                progress, moved = self._tally.progress, now
+            if busy or self._tally.depth.waiting:
                 quiet = None
             elif quiet is None:
                 quiet = now

@@ -1,0 +1,66 @@
+"""The whole of it, standing: the sink, LocalStack, and ion deployed in it from the artifact."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness import artifact, stack
+from harness.localstack import process
+from harness.sink import HOST, Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.artifact import Artifact
+    from harness.history import History
+    from harness.runs import Run
+    from harness.stack import Stack
+
+# Real time, but short: what is minutes in AWS is seconds here.
+SETTINGS = {"retry.base_seconds": "1", "retry.cap_seconds": "10"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rig:
+    """What stands."""
+
+    sink: Sink
+    stack: Stack
+    artifact: Artifact
+
+
+@contextlib.contextmanager
+def standing(saved: Run, history: History, settings: Mapping[str, str]) -> Iterator[Rig]:
+    """Build the artifact, start everything for one run, and stop it at the end.
+
+    Args:
+        saved: Where mail and logs go.
+        history: Where everything that happens goes.
+        settings: ion's settings by `section.key`.
+
+    Raises:
+        HarnessError: Something could not be built or started.
+    """
+    history.record("phase", name="building")
+    built = artifact.build()
+    history.record("phase", name="starting")
+    with Sink(history=history, mail=saved.mail) as sink, process.running(saved.logs) as emulator:
+        deployed = stack.deploy(
+            emulator,
+            built.path,
+            environment=environment(sink, settings),
+            secret={"username": sink.username, "password": sink.password},
+        )
+        try:
+            yield Rig(sink=sink, stack=deployed, artifact=built)
+        finally:
+            if not emulator.embedded:  # ours ends as a whole
+                deployed.destroy()
+
+
+def environment(sink: Sink, settings: Mapping[str, str]) -> dict[str, str]:
+    """The function's environment: where the sink is, and settings by `section.key`. The login is in the secret."""
+    names = {"smtp.server": HOST, "smtp.port": str(sink.port), "smtp.tls": sink.tls, "smtp.ca": sink.ca_pem}
+    return {f"ION_{name.replace('.', '_').upper()}": value for name, value in (names | dict(settings)).items()}
