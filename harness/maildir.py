@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 import socket
@@ -49,7 +50,35 @@ def read(directory: Path, key: str) -> bytes:
     Raises:
         RunError: There is none.
     """
-    for path in (directory / "new" / key, *(directory / "cur").glob(f"{key}*")):
-        if path.is_file():
-            return path.read_bytes()
-    raise RunError(f"no mail {key} in {directory}")
+    return find(directory, key).read_bytes()
+
+
+def find(directory: Path, key: str) -> Path:
+    """The file of that key, wherever a mail reader has moved it since.
+
+    Raises:
+        RunError: There is none.
+    """
+    # The usual places first: to list a directory of thousands for each of its mails would take minutes.
+    usual = (directory / "new" / key, *(directory / "cur" / f"{key}:2,{flags}" for flags in ("S", "", "ST", "T")))
+    found = next((path for path in usual if path.is_file()), None)
+    found = found or next((path for path in (directory / "cur").glob(f"{glob.escape(key)}*") if path.is_file()), None)
+    if found is None:
+        raise RunError(f"no mail {key} in {directory}")
+    return found
+
+
+def flag(directory: Path, key: str, **flags: bool | None) -> None:
+    """Set (True) or clear (False) flags of a message, S for seen and T for trashed; a None leaves one as it is.
+
+    They are letters at the end of its file's name, in alphabetical order (https://cr.yp.to/proto/maildir.html).
+
+    Raises:
+        RunError: There is no such message.
+    """
+    path = find(directory, key)
+    has = set(path.name.partition(":2,")[2])
+    wanted = {name for name in has | set(flags) if (name in has if flags.get(name) is None else flags[name])}
+    if wanted == has and (wanted or path.parent.name == "new"):
+        return
+    path.rename(directory / "cur" / f"{key}:2,{''.join(sorted(wanted))}")

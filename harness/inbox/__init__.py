@@ -1,0 +1,1 @@
+"""The inbox: captured mail for people, in the terminal and the browser, and for programs."""
