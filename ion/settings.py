@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import configparser
 import json
-import math
 import re
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -278,12 +277,9 @@ class _Sources:
         try:
             if kind is bool:
                 return _BOOLEANS[text.lower()]
-            value = kind(text)
+            return kind(text)
         except (ValueError, KeyError):
             raise self.error(f"{section}.{key}", f"is not {_expected(kind)}") from None
-        if kind is float and not math.isfinite(value):
-            raise self.error(f"{section}.{key}", f"is not {_expected(kind)}")
-        return value
 
     def error(self, name: str, trouble: str) -> SettingsError:
         """An error that names the setting, its value unless that is secret, and everywhere it was looked for."""
