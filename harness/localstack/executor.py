@@ -48,8 +48,9 @@ class ProcessRuntimeExecutor(RuntimeExecutor):  # type: ignore[misc]  # LocalSta
         """
         code = str(self._code_directory())
         self._environment = {
-            "PATH": os.environ["PATH"],
+            "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
+            "HOME": tempfile.gettempdir(),  # ~/.aws is the user's
             "TMPDIR": tempfile.gettempdir(),
             **{name: str(value) for name, value in env_vars.items()},
             "LAMBDA_TASK_ROOT": code,

@@ -87,7 +87,8 @@ class Emulator:
                     endpoint_url=self.endpoint_url,
                     config=botocore.config.Config(
                         connect_timeout=5,
-                        read_timeout=70,  # longer than any long poll
+                        # Longer than any function runs, or else any long poll waits: a retry would be a second call.
+                        read_timeout=910 if service == "lambda" else 70,
                         retries={"mode": "standard", "total_max_attempts": 4},
                         max_pool_connections=50,
                         proxies={},
@@ -111,7 +112,7 @@ def running(
     queue_metrics_seconds: int = 1,
     lambda_retry_seconds: int = 10,
     settings: Mapping[str, str] = MappingProxyType({}),
-    start_timeout_seconds: float = 60,
+    start_timeout_seconds: float = 120,
 ) -> Iterator[Emulator]:
     """The LocalStack that `AWS_ENDPOINT_URL` or `LOCALSTACK_HOST` names, else one that lives as long as the context.
 
