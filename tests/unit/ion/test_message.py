@@ -164,7 +164,7 @@ def test_a_long_content_id_stays():
 
 @pytest.mark.parametrize("subject", ["=?utf-8?q?hi?=", "a  b", " a ", "x" * 998, "x " * 499, "é" * 998, "😀" * 300])
 def test_subjects_arrive_as_they_were(subject: str):
-    """A subject that looks encoded, has odd spaces, is long or is not ASCII arrives as it was, in lines of 998 octets."""
+    """A subject that looks encoded, has odd spaces, is long or is not ASCII arrives as it was, in short lines."""
     envelope = built(send(subject=subject))
 
     assert read(envelope)["Subject"] == subject
