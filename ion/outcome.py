@@ -37,6 +37,7 @@ class Outcome:
 TEXT_LIMIT = 500
 """Characters kept of a server's words."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}(?=\s|$)")
 
 
@@ -63,7 +64,7 @@ class Reply:
         found = _ENHANCED.match(text)
         enhanced = found[0] if found and found[1] == str(code)[0] else ""
         words = " ".join(line.removeprefix(enhanced) for line in text.split("\n"))
-        words = words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        words = _SURROGATE.sub("\ufffd", words)
         words = "".join(character if character.isprintable() else " " for character in words)
         return cls(code=code, enhanced=enhanced, text=" ".join(words.split())[:TEXT_LIMIT])
 

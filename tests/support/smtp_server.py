@@ -128,7 +128,8 @@ class ScriptedServer:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=self._tls)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.sockets = self._server.sockets
+        self.port = self.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -181,9 +182,29 @@ async def test_final_dot_waits_for_the_message() -> None:
         assert kinds(await courier.send(envelope(message=LARGE))) == {ANN: DEFERRED}
 
 
+async def test_final_dot_is_written_to_an_empty_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything before the final dot is with the kernel when it is written."""
+    waiting: list[int] = []
+    write = SMTPProtocol.write
+
+    def watch(protocol: SMTPProtocol, data: bytes) -> None:
+        if data == b".\r\n":
+            waiting.append(protocol.transport.get_write_buffer_size())  # type: ignore[union-attr]
+        write(protocol, data)
+
+    monkeypatch.setattr(SMTPProtocol, "write", watch)
+    async with served() as (server, courier):
+        server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await courier.connect()
+        courier._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for size in (50_000, 100_000, 1_000_000):  # more than the kernel takes before the server reads on
+            assert kinds(await courier.send(envelope(message=(b"x" * 77 + b"\r\n") * (size // 79)))) == {ANN: DELIVERED}
+        assert waiting == [0, 0, 0]
+
+
 async def test_transaction_has_an_end_of_its_own() -> None:
     """transaction_timeout_seconds ends a transaction whose steps would all be in time."""
-    async with served(Script(rcpt={BOB: HANG}), transaction_timeout_seconds=0.5) as (_, courier):
+    async with served(Script(rcpt={BOB: HANG}), transaction_timeout_seconds=0.5) as (_, courier), asyncio.timeout(10):
         assert kinds(await courier.send(envelope(ANN, BOB))) == {ANN: DEFERRED, BOB: DEFERRED}
 
 
@@ -192,8 +213,9 @@ async def test_transaction_has_an_end_while_connecting_anew() -> None:
     stale = Script(mail=("250 ok", DROP))
     async with served(stale, Script(greeting=HANG), transaction_timeout_seconds=0.5) as (_, courier):
         await courier.send(envelope())
-        with pytest.raises(ServerUnavailable, match="no answer in time"):
-            await courier.send(envelope())
+        async with asyncio.timeout(10):
+            with pytest.raises(ServerUnavailable, match="no answer in time"):
+                await courier.send(envelope())
 
 
 async def test_server_that_gives_up_within_the_message_is_unavailable() -> None:
