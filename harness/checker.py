@@ -270,7 +270,7 @@ def _once(facts: Facts, report: Report) -> None:
         if plain:
             report.duplicates += plain
             twice[workload] = f"{plain} copies too many reached {_names(copies)}"
-    report.sets["duplicated"] = list(twice)
+    report.sets["sent_again"] = list(twice)
     _breach(report, Promise.ONCE, "sent again although the earlier send was known to have succeeded", twice)
 
 

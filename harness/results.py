@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from harness import checker, history, maildir
@@ -147,7 +148,17 @@ def _evidence(run: Run, events: Iterable[Event], facts: Facts, mails: Sequence[s
         workload = ids.get(str(line.get("id")), "")
         if workload in mails:
             stories[workload].append(line)
-    return {workload: story[:STORY_LINES] for workload, story in stories.items()}
+    return {workload: sorted(story, key=_time)[:STORY_LINES] for workload, story in stories.items()}
+
+
+def _time(line: Mapping[str, Any]) -> float:
+    """When it happened: an event says so in seconds, a log line in words."""
+    if "t" in line:
+        return float(line["t"])
+    try:
+        return datetime.fromisoformat(line["timestamp"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def _log(run: Run) -> Iterable[dict[str, Any]]:

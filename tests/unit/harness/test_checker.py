@@ -155,7 +155,7 @@ def test_a_duplicate_is_found(story):
     report = story.check()
     assert report.verdict is Verdict.INVALID
     assert report.duplicates == 1
-    assert report.sets["duplicated"] == ["w-1"]
+    assert report.sets["sent_again"] == ["w-1"]
 
 
 def test_a_duplicate_after_a_lost_reply_is_counted_apart(story):

@@ -20,19 +20,19 @@ def run(tmp_path):
     ]
     made.history.write_text("".join(f"{json.dumps(event)}\n" for event in events))
     made.function_log.write_text(
-        'START RequestId\n{"stage": "deferred", "id": "order-1"}\n{"stage": "deferred", "id": "order-2"}\n{torn\n'
+        'START RequestId\n{"stage": "deferred", "id": "order-1", "timestamp": "1970-01-01T00:00:01.500Z"}\n{"stage": "deferred", "id": "order-2"}\n{torn\n'
     )
     return made
 
 
 def test_a_breach_comes_with_the_story_of_its_mails(run):
-    """Events and log lines of the lost mail, and of no other."""
+    """Events and log lines of the lost mail, in the order of time, and of no other."""
     [breach] = results.check(run)["breaches"]
     story = breach["evidence"]["w-1"]
     assert [each.get("event") or each["stage"] for each in story] == [
         "publish.attempted",
-        "publish.acknowledged",
         "deferred",
+        "publish.acknowledged",
     ]
 
 
