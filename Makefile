@@ -20,10 +20,17 @@ test: venv ## Run all tests; some of them: make test ARGS="tests/unit -k retry"
 	@$(python) -m pytest -q --durations=10 $(ARGS)
 
 .PHONY: check
-check: venv ## Lint (ruff), check the formatting (ruff format) and the types (mypy --strict)
+check: venv ## Lint (ruff), check formatting (ruff format, terraform fmt), types (mypy --strict), terraform/ (validate)
 	@$(python) -m ruff check .
 	@$(python) -m ruff format --check .
 	@$(python) -m mypy
+	@$(python) tools/check_terraform.py
+
+# In an environment of its own, since its dependencies clash with LocalStack's.
+.PHONY: checkov
+checkov: venv ## Lint terraform/ with checkov
+	@test -x build/checkov/bin/checkov || { $(python) -m venv build/checkov && build/checkov/bin/pip install -q checkov==3.3.30; }
+	@build/checkov/bin/checkov --directory terraform --framework terraform --compact --quiet --skip-download
 
 # In `make scenario burst`, burst is an argument: a goal that does nothing, whatever file of its name there may be.
 .PHONY: scenario
@@ -51,6 +58,19 @@ send: venv ## Publish a mail to what `make up` runs: make send TO=a@example.com 
 .PHONY: artifact
 artifact: venv ## Build dist/ion.zip, what Lambda runs, and print its SHA-256
 	@$(harness) artifact $(ARGS)
+
+# With your own AWS credentials, and the values in terraform/terraform.tfvars.
+.PHONY: plan deploy destroy
+plan: venv ## Show what `make deploy` would change in AWS
+	@$(harness) deploy plan $(ARGS)
+deploy: venv ## Deploy to AWS what the last scenario found valid (anything else: FORCE=1)
+	@$(harness) deploy apply $(if $(FORCE),--force) $(ARGS)
+destroy: venv ## Remove all of it from AWS
+	@$(harness) deploy destroy $(ARGS)
+
+.PHONY: smoke
+smoke: venv ## Send one mail through what is deployed and see it through: make smoke TO=you@example.com
+	@$(harness) smoke --to "$$TO" $(ARGS)
 
 .PHONY: bench
 bench: venv ## Measure speed and size on this machine

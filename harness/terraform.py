@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,13 +56,6 @@ class Terraform:
         plugins = plugin_directory(self.environ)
         self.run("init", *([f"-plugin-dir={plugins}"] if plugins else []))
 
-    def changes(self) -> str:
-        """What applying would change, in words; empty if nothing."""
-        planned = self._run("plan", "-detailed-exitcode")
-        if planned.returncode not in {0, 2}:
-            raise self._error("plan", planned)
-        return planned.stdout if planned.returncode == 2 else ""  # noqa: PLR2004 - Terraform's documented exit code
-
     def apply(self) -> None:
         """Make what the files say."""
         self.run("apply", "-auto-approve")
@@ -70,14 +64,14 @@ class Terraform:
         """Remove everything that the state holds."""
         self.run("destroy", "-auto-approve")
 
+    def interact(self, *arguments: str) -> int:
+        """Run a subcommand at the user's terminal, where it may ask; returns its exit code."""
+        command = [executable(self.environ), *arguments, *([] if sys.stdout.isatty() else ["-no-color"])]
+        return subprocess.run(command, cwd=self.directory, env=dict(self.environ), check=False).returncode  # noqa: S603 - no shell
+
     def outputs(self) -> dict[str, Any]:
         """The root's outputs by name; empty where nothing is deployed."""
         return {name: output["value"] for name, output in json.loads(self.run("output", "-json")).items()}
-
-    def state(self) -> dict[str, Any]:
-        """The state as `terraform show -json` gives it."""
-        state: dict[str, Any] = json.loads(self.run("show", "-json"))
-        return state
 
     def run(self, *arguments: str) -> str:
         """Run a subcommand; returns its standard output.
@@ -236,10 +230,10 @@ def _only_root_writes(path: Path) -> bool:
     return all(one.stat().st_uid == 0 and not one.stat().st_mode & 0o022 for one in (path, *path.parents))
 
 
-def plain_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment for Terraform in which nothing asks, calls home, or stops at a missing configuration file."""
+def plain_environment(environ: Mapping[str, str], *, ask: bool = False) -> dict[str, str]:
+    """An environment for Terraform in which nothing asks, calls home, or stumbles over a missing configuration file."""
     own = {name: value for name, value in environ.items() if name != "TF_CLI_CONFIG_FILE" or Path(value).is_file()}
-    return {**own, "TF_INPUT": "0", "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+    return {**own, "CHECKPOINT_DISABLE": "1"} | ({} if ask else {"TF_INPUT": "0", "TF_IN_AUTOMATION": "1"})
 
 
 def emulator_environment(emulator: Emulator, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -251,6 +245,7 @@ def emulator_environment(emulator: Emulator, environ: Mapping[str, str] = os.env
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,  # what boto3 reads
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",

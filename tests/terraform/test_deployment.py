@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from harness import artifact, stack, terraform
+from harness import artifact, cli, stack, terraform
+from harness.commands import deploy
 from harness.errors import TerraformError
 from harness.faults import Misbehaviour, Stage, Visit
 from harness.history import History
-from harness.localstack.process import REGION
 from harness.sink import Sink
 from ion import handler
 from ion.settings import Settings
 from tests.terraform.calls import RecordingSession, allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from harness.localstack.process import Emulator
     from harness.stack import Stack
@@ -96,9 +96,42 @@ def test_the_function_runs_the_artifact(deployed: Deployed, emulator: Emulator):
     assert deployed.stack.terraform.outputs()["artifact_sha256"] == digest
 
 
-def test_a_second_plan_changes_nothing(deployed: Deployed):
-    """What was applied is what the files say, also after ion has set its alarm."""
-    assert deployed.stack.terraform.changes() == ""
+@pytest.fixture
+def as_user(deployed: Deployed, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's process: the credentials lead to the emulator, and terraform/ is the directory that was deployed."""
+    use(monkeypatch, terraform.emulator_environment(emulator))
+    monkeypatch.setattr(terraform, "ROOT", deployed.stack.terraform.directory)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> None:
+    """Make an environment this process's, without anything of AWS's or ion's that is in it now."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "ION_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_plan_after_the_deployment_changes_nothing(as_user, monkeypatch, capfd):
+    """`make plan` finds what was applied to be what the files say, also after ion has set its alarm."""
+    monkeypatch.setenv("TF_VAR_smtp_server", "unused: the directory has its values")
+    assert cli.main(["deploy", "plan"]) == 0
+    said = capfd.readouterr().out
+    assert "Target: account 000000000000, region us-east-1" in said
+    assert "No changes. Your infrastructure matches the configuration." in said
+
+
+def test_a_smoke_test_ends_with_the_ledgers_word(deployed: Deployed, as_user, capsys):
+    """`make smoke` sends a mail and reports the server's reply from the ledger."""
+    assert cli.main(["smoke", "--to", "smoke@example.com", "--timeout", "60"]) == 0
+    assert "delivered: 250 2.0.0 kept as" in capsys.readouterr().out
+
+
+def test_the_first_steps_are_told(deployed: Deployed, as_user):
+    """After a deployment, the publish command and the dashboard are shown, and no word of a secret that is filled."""
+    said = deploy.next_steps(deployed.stack.terraform)
+    assert f"sns publish --region us-east-1 --topic-arn {deployed.stack.topic_arn}" in said
+    assert "https://us-east-1.console.aws.amazon.com/cloudwatch/home" in said
+    assert "put-secret-value" not in said
 
 
 def test_a_bad_deployment_is_refused_with_the_reason(deployed: Deployed):
@@ -288,17 +321,11 @@ def test_the_role_allows_what_ion_does_and_nothing_else(
     )
     monkeypatch.setattr(RecordingSession, "rights", set(), raising=False)
     monkeypatch.setattr(boto3, "Session", RecordingSession)
-    for name in [name for name in os.environ if name.startswith(("AWS_", "ION_"))]:
-        monkeypatch.delenv(name)
     configuration = emulator.client("lambda").get_function_configuration(FunctionName=idle.names.function)
-    environment = (
-        {"AWS_DEFAULT_REGION": REGION}
-        | terraform.emulator_environment(emulator)
-        | configuration["Environment"]["Variables"]
-        | deployed.environment
+    use(
+        monkeypatch,
+        terraform.emulator_environment(emulator) | configuration["Environment"]["Variables"] | deployed.environment,
     )
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
 
     def publish(**document: Any) -> None:
         emulator.client("sqs").send_message(QueueUrl=idle.queue_url, MessageBody=json.dumps(document))

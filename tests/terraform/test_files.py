@@ -1,4 +1,4 @@
-"""The files of terraform/, without applying them."""
+"""The files of terraform/ against the rest of ion, without applying them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.terraform import OWN_VARIABLES, ROOT, Terraform
+from harness.terraform import OWN_VARIABLES, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-pytestmark = pytest.mark.terraform
 
 MODULE = ROOT / "modules" / "ion"
 # What the module names itself, from `name`; and the login, which belongs in the secret.
@@ -54,17 +52,6 @@ def settable() -> set[str]:
 
 def environment() -> set[str]:
     return set(re.findall(r"\b(ION_[A-Z_]+) +=", (MODULE / "function.tf").read_text()))
-
-
-def test_the_files_are_formatted(root: Terraform):
-    """`terraform fmt` would change nothing."""
-    assert root.run("fmt", "-check", "-recursive", str(ROOT)) == ""
-
-
-def test_the_files_are_valid(root: Terraform):
-    """`terraform validate` finds neither errors nor warnings."""
-    assert "Success" in (said := root.run("validate"))
-    assert "Warning" not in said
 
 
 def test_root_and_module_share_their_variables():
