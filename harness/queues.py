@@ -65,18 +65,18 @@ def ledger(stack: Stack) -> Iterator[dict[str, Any]]:
     deserialize = TypeDeserializer().deserialize
     for page in stack.emulator.client("dynamodb").get_paginator("scan").paginate(TableName=stack.names.table):
         for item in page["Items"]:
-            yield {name: _plain(deserialize(value)) for name, value in item.items()}
+            yield {name: plain(deserialize(value)) for name, value in item.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value of DynamoDB as JSON has it."""
     match value:
         case Decimal():
             return int(value) if value == value.to_integral_value() else float(value)
         case dict():
-            return {name: _plain(each) for name, each in value.items()}
+            return {name: plain(each) for name, each in value.items()}
         case list() | set():
-            return [_plain(each) for each in value]
+            return [plain(each) for each in value]
         case bytes():
             return value.decode(errors="replace")
         case _:

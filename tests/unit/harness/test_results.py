@@ -20,7 +20,8 @@ def run(tmp_path):
     ]
     made.history.write_text("".join(f"{json.dumps(event)}\n" for event in events))
     made.function_log.write_text(
-        'START RequestId\n{"stage": "deferred", "id": "order-1", "timestamp": "1970-01-01T00:00:01.500Z"}\n{"stage": "deferred", "id": "order-2"}\n{torn\n'
+        'START RequestId: 1\n{"stage": "deferred", "id": "order-2"}\n'
+        '{"stage": "deferred", "id": "order-1", "timestamp": "1970-01-01T00:00:01.500Z"}\n{torn\n'
     )
     return made
 
