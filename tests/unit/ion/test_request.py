@@ -128,6 +128,11 @@ def test_an_sns_envelope_without_a_text():
     assert refusal('{"Type": "Notification", "Message": {}}').field == "Message"
 
 
+def test_a_document_is_not_taken_for_an_envelope():
+    """A document that holds the word of SNS's envelope is still a document."""
+    assert send(tags={"Type": "Notification"}).tags == {"Type": "Notification"}
+
+
 def test_only_one_sns_envelope_is_opened():
     """An envelope in an envelope is no document."""
     inner = json.dumps({"Type": "Notification", "Message": json.dumps(LEAST)})
