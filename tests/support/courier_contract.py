@@ -298,7 +298,9 @@ class CourierContract:
             assert kinds(await served.courier.send(envelope())) == {ANN: AMBIGUOUS}
             assert len(served.accepted) == 1
 
-    # What the server cannot take at all.
+
+class ExtensionsContract:
+    """What a courier makes of the server's EHLO, for those that know of one."""
 
     async def test_smtputf8_needs_the_servers_word(self, serve: Serve) -> None:
         """A mail that needs SMTPUTF8 is rejected, unsent, where the server lacks it."""

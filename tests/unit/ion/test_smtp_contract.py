@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ion.smtp import SmtpCourier, courier_factory
-from tests.support.courier_contract import CourierContract, Serve
+from tests.support.courier_contract import CourierContract, ExtensionsContract, Serve
 from tests.support.smtp_server import Accepted, Script, ScriptedServer, smtp_settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class OverSmtp:
     accepted: Sequence[Accepted]
 
 
-class TestSmtpCourier(CourierContract):
+class TestSmtpCourier(CourierContract, ExtensionsContract):
     @pytest.fixture
     def serve(self) -> Serve:
         @asynccontextmanager
