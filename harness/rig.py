@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from harness import artifact, stack
+from harness import artifact, stack, terraform
 from harness.localstack import process
 from harness.sink import HOST, Sink
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Real time, but short: what is minutes in AWS is seconds here.
 SETTINGS = {"retry.base_seconds": "1", "retry.cap_seconds": "10"}
+BY = ("boto3", "terraform")
+"""What ion can be deployed by: in seconds, or in a minute and a half by the very files that deploy it to AWS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +35,14 @@ class Rig:
 
 
 @contextlib.contextmanager
-def standing(saved: Run, history: History, settings: Mapping[str, str]) -> Iterator[Rig]:
+def standing(saved: Run, history: History, settings: Mapping[str, str], *, by: str = "boto3") -> Iterator[Rig]:
     """Build the artifact, start everything for one run, and stop it at the end.
 
     Args:
         saved: Where mail and logs go.
         history: Where everything that happens goes.
         settings: ion's settings by `section.key`.
+        by: One of `BY`.
 
     Raises:
         HarnessError: Something could not be built or started.
@@ -47,7 +51,10 @@ def standing(saved: Run, history: History, settings: Mapping[str, str]) -> Itera
     built = artifact.build()
     history.record("phase", name="starting")
     with Sink(history=history, mail=saved.mail) as sink, process.running(saved.logs) as emulator:
-        deployed = stack.deploy(
+        deploy = (
+            partial(terraform.deploy, directory=saved.directory / "terraform") if by == "terraform" else stack.deploy
+        )
+        deployed = deploy(
             emulator,
             built.path,
             environment=environment(sink, settings),

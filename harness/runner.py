@@ -36,6 +36,7 @@ class Options:
     seed: int
     connections: int
     rate: float | None
+    deploy: str = "boto3"
 
 
 def run(name: str, scenario: Scenario, options: Options, view: View) -> tuple[Run, dict[str, Any]]:
@@ -72,7 +73,7 @@ class _Experiment:
 
     def run(self) -> dict[str, Any]:
         """All of it; returns how it ended."""
-        with rig.standing(self._saved, self._history, self._settings) as standing:
+        with rig.standing(self._saved, self._history, self._settings, by=self._options.deploy) as standing:
             self._history.record(
                 "run.started",
                 scenario=self._saved.scenario,
@@ -81,6 +82,7 @@ class _Experiment:
                 settings=self._settings,
                 default_sender=standing.sink.username,
                 artifact={"sha256": standing.artifact.sha256, "size": standing.artifact.size},
+                deployed_by=self._options.deploy,
                 endpoint=standing.stack.emulator.endpoint_url,
                 machine={
                     "python": platform.python_version(),

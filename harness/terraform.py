@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +111,6 @@ class TerraformStack(Stack):
     def destroy(self) -> None:
         """Remove everything."""
         self.terraform.destroy()
-        shutil.rmtree(self.terraform.directory, ignore_errors=True)
 
 
 def deploy(
@@ -127,6 +125,7 @@ def deploy(
     reserved_concurrency: int = 1,
     memory_mb: int = 512,
     variables: Mapping[str, Any] | None = None,
+    directory: Path,
 ) -> TerraformStack:
     """What `stack.deploy` does, by Terraform; it takes about a minute and a half, most of it the provider's waiting.
 
@@ -141,37 +140,33 @@ def deploy(
         reserved_concurrency: How many invocations may run at once.
         memory_mb: The function's memory.
         variables: Any other variables of terraform/variables.tf.
+        directory: Where a copy of terraform/ goes, with the values and the state; must not exist yet.
 
     Raises:
         TerraformError: Terraform is not there, or failed.
     """
-    directory = Path(tempfile.mkdtemp(prefix="ion-terraform-"))
     names = Names(prefix=prefix)
+    shutil.copytree(ROOT, directory, ignore=leftovers)
+    if isinstance(artifact, bytes):
+        (directory / "artifact.zip").write_bytes(artifact)
+        artifact = directory / "artifact.zip"
+    values = {
+        **variables_of(environment),
+        "name": names.function,
+        "artifact": str(artifact.resolve()),
+        "wakeup_period_seconds": alarm_period_seconds,
+        "timeout_seconds": timeout_seconds,
+        "reserved_concurrency": reserved_concurrency,
+        "memory_mb": memory_mb,
+        **(variables or {}),
+    }
+    (directory / "harness.auto.tfvars.json").write_text(json.dumps(values), encoding="utf-8")
+    terraform = Terraform(directory=directory, environ=emulator_environment(emulator))
+    terraform.init()
     try:
-        shutil.copytree(ROOT, directory, dirs_exist_ok=True, ignore=leftovers)
-        if isinstance(artifact, bytes):
-            (directory / "artifact.zip").write_bytes(artifact)
-            artifact = directory / "artifact.zip"
-        values = {
-            **variables_of(environment),
-            "name": names.function,
-            "artifact": str(artifact.resolve()),
-            "wakeup_period_seconds": alarm_period_seconds,
-            "timeout_seconds": timeout_seconds,
-            "reserved_concurrency": reserved_concurrency,
-            "memory_mb": memory_mb,
-            **(variables or {}),
-        }
-        (directory / "harness.auto.tfvars.json").write_text(json.dumps(values), encoding="utf-8")
-        terraform = Terraform(directory=directory, environ=emulator_environment(emulator))
-        terraform.init()
-        try:
-            terraform.apply()
-        except TerraformError:
-            terraform.destroy()
-            raise
+        terraform.apply()
     except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
+        terraform.destroy()
         raise
     emulator.client("secretsmanager").put_secret_value(SecretId=names.secret, SecretString=json.dumps(secret or {}))
     outputs = terraform.outputs()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from harness import live, results, runner, scenario
+from harness import live, results, rig, runner, scenario
 from harness.checker import Verdict
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="the same seed gives the same mails")
     parser.add_argument("--connections", type=_positive, metavar="C", help="SMTP connections at most")
     parser.add_argument("--rate", type=float, metavar="R", help="publish so many a second, not all at once")
+    parser.add_argument("--deploy", choices=rig.BY, default=rig.BY[0], help="by what ion is deployed (default: boto3)")
     parser.add_argument("--json", action="store_true", help="print nothing but the results, as JSON")
 
 
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         connections=args.connections or experiment.connections,
         rate=args.rate or experiment.rate,
+        deploy=args.deploy,
     )
     saved, found = runner.run(args.name, experiment, options, live.view(quiet=args.json))
     print(json.dumps(found, indent=2) if args.json else results.text(saved, found))

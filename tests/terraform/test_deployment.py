@@ -19,6 +19,7 @@ from harness.errors import TerraformError
 from harness.faults import Misbehaviour, Stage, Visit
 from harness.history import History
 from harness.sink import Sink
+from harness.terraform import Terraform, TerraformStack
 from ion import handler
 from ion.settings import Settings
 from tests.terraform.calls import RecordingSession, allowed
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from harness.localstack.process import Emulator
     from harness.stack import Stack
-    from harness.terraform import TerraformStack
 
 pytestmark = [pytest.mark.terraform, pytest.mark.timeout(600)]
 PREFIX = "tf-"
@@ -47,7 +47,18 @@ class Deployed:
 
 
 @pytest.fixture(scope="module")
-def deployed(root, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def provider(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The terraform command and the AWS provider; where they are not to be had, nothing here can be tested."""
+    directory = tmp_path_factory.mktemp("provider")
+    (directory / "versions.tf").write_text((terraform.ROOT / "versions.tf").read_text())
+    try:
+        Terraform(directory=directory, environ=terraform.plain_environment(os.environ)).init()
+    except TerraformError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def deployed(provider, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """A stack that Terraform made, and the SMTP server that it sends to."""
     directory = tmp_path_factory.mktemp("deployed")
     built = artifact.build(directory / "ion.zip")
@@ -65,10 +76,9 @@ def deployed(root, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory)
             secret=secret,
             prefix=PREFIX,
             variables={"notification_emails": ["oncall@example.com"]},
+            directory=directory / "terraform",
         )
         yield Deployed(stack=made, sink=sink, artifact=built, environment=environment)
-        if made.terraform.directory.is_dir():  # destroyed by none of the tests
-            made.destroy()
 
 
 @pytest.fixture(scope="module")
