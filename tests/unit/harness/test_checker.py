@@ -123,6 +123,13 @@ def test_a_mail_that_sns_never_took_is_not_owed(story):
     assert report.counts["acknowledged"] == 1
 
 
+def test_what_has_shown_up_is_owed_to_everybody(story):
+    """Nobody knows whether SNS took it, until one of two recipients has it: then the other is owed it, too."""
+    story.publish(recipient=[TO, "bob@example.com"], outcomes=["unknown"])
+    story.accept(to=f"{TO}, bob@example.com")
+    assert story.check().sets["lost"] == ["w-1"]
+
+
 def test_a_phantom_is_found(story):
     """A mail that nobody published is unexpected."""
     story.accept("from-nowhere")
@@ -181,6 +188,17 @@ def test_a_duplicate_that_the_ledger_knows_as_ambiguous_is_counted_apart(story, 
     report = story.check()
     assert report.verdict is Verdict.VALID
     assert (report.duplicates, report.ambiguous) == (0, 1)
+
+
+def test_an_ambiguity_before_both_sends_excuses_nothing(story):
+    """The ledger's doubt was about an attempt before the first of the two."""
+    story.publish()
+    before = story.clock - 5
+    story.accept()
+    story.accept()
+    log = [{"at": before, "result": "ambiguous"}]
+    story.tell("ledger", item={"id": "m", "status": "delivered", "message_id": "<1@ion>", "log": log})
+    assert story.check().duplicates == 1
 
 
 def test_an_older_ambiguity_excuses_no_later_duplicate(story):
@@ -272,6 +290,13 @@ def test_a_dead_letter_with_a_reason_is_an_end(story):
     report = story.check()
     assert report.verdict is Verdict.VALID
     assert report.sets["dead_lettered"] == ["w-1"]
+
+
+def test_a_dead_letter_whose_list_of_recipients_was_cut_stands_for_all(story):
+    """Message attributes have no room for fifty long addresses."""
+    body = story.publish(recipient=[TO, "bob@example.com"])
+    story.bury(body, failed_recipients=f"{TO}, bob@exa...")
+    assert story.check().verdict is Verdict.VALID
 
 
 @pytest.mark.parametrize("lacking", ["failure-reason", "failure-detail"])
