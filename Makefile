@@ -49,9 +49,10 @@ up: venv ## Run the whole of it here until Ctrl-C, to publish mail to and to loo
 
 # The three reach the program through the environment, so that neither make nor the shell reads a quote or a $ in them.
 .PHONY: send
-override export TO := $(value TO)
-override export SUBJECT := $(value SUBJECT)
-override export TEXT := $(value TEXT)
+override TO := $(value TO)
+override SUBJECT := $(value SUBJECT)
+override TEXT := $(value TEXT)
+export TO SUBJECT TEXT
 send: venv ## Publish a mail to what `make up` runs: make send TO=a@example.com SUBJECT=hi TEXT=hello
 	@$(harness) send --to "$$TO" --subject "$$SUBJECT" --text "$$TEXT" $(ARGS)
 
