@@ -6,13 +6,18 @@ import asyncio
 import enum
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
+import aiosmtpd.smtp
+
 from ion.settings import SmtpSettings, Tls
+from ion.smtp import SmtpCourier, courier_factory
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import AsyncIterator
 
 
 class Act(enum.Enum):
@@ -292,3 +297,22 @@ def smtp_settings(port: int, **changes: Any) -> SmtpSettings:
         "transaction_timeout_seconds": 30,
     }
     return SmtpSettings(**{**defaults, **changes})
+
+
+@asynccontextmanager
+async def served(*scripts: Script, **settings: Any) -> AsyncIterator[tuple[ScriptedServer, SmtpCourier]]:
+    """A scripted server, and a courier to it."""
+    async with ScriptedServer(*scripts) as server:
+        courier = courier_factory(smtp_settings(server.port, **settings))()
+        yield server, courier
+        await courier.close()
+
+
+@asynccontextmanager
+async def aiosmtpd_server(handler: object, **options: Any) -> AsyncIterator[int]:
+    """A well-behaved server of a stranger's making, in the test's own event loop; gives its port."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: aiosmtpd.smtp.SMTP(handler, loop=loop, **options), "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,11 @@ from ion.outcome import Kind
 from ion.settings import Tls
 from ion.smtp import courier_factory
 from tests.support.courier_contract import ANN, LARGE, MESSAGE, envelope, kinds
-from tests.support.smtp_server import DROP, HANG, Script, ScriptedServer, smtp_settings
+from tests.support.smtp_server import DROP, HANG, Script, ScriptedServer, aiosmtpd_server, smtp_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from harness.certificate import Certificate
@@ -48,22 +48,10 @@ class Mailbox:
         return aiosmtpd.smtp.AuthResult(success=right, handled=False)
 
 
-@asynccontextmanager
-async def real_server(mailbox: Mailbox, tls: Any, **options: Any) -> AsyncIterator[int]:
-    loop = asyncio.get_running_loop()
-    make = lambda: aiosmtpd.smtp.SMTP(  # noqa: E731 - a def would say no more
-        mailbox,
-        loop=loop,
-        tls_context=tls,
-        require_starttls=True,
-        authenticator=mailbox,
-        data_size_limit=None,
-        **options,
+def real_server(mailbox: Mailbox, tls: Any, **options: Any) -> AbstractAsyncContextManager[int]:
+    return aiosmtpd_server(
+        mailbox, tls_context=tls, require_starttls=True, authenticator=mailbox, data_size_limit=None, **options
     )
-    server = await loop.create_server(make, "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
 
 
 LOGIN = {"username": "ion", "password": "sésame, ouvre-toi"}
