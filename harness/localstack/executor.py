@@ -60,19 +60,18 @@ class ProcessRuntimeExecutor(RuntimeExecutor):  # type: ignore[misc]  # LocalSta
             "PYTHONPATH": os.pathsep.join((code, str(runtime_directory()))),
         }
         try:
-            self._process = self._new_process()
+            self._start_process()
         except InitError as error:
             raise StatusErrorException("The function could not be initialised", payload=error.payload) from error
 
     def invoke(self, payload: dict[str, str]) -> InvocationResult:
         """Run one invocation, in a new process if the last one is gone."""
         request_id = payload["invoke-id"]
-        if self._process is None or not self._process.alive:
-            try:
-                self._process = self._new_process()
-            except InitError as error:
-                return InvocationResult(request_id, error.payload, is_error=True, logs=str(error))
-        result = self._process.invoke(
+        try:
+            process = self._process if self._process and self._process.alive else self._start_process()
+        except InitError as error:
+            return InvocationResult(request_id, error.payload, is_error=True, logs=str(error))
+        result = process.invoke(
             Invocation(
                 request_id=request_id,
                 function_arn=payload["invoked-function-arn"],
@@ -115,9 +114,9 @@ class ProcessRuntimeExecutor(RuntimeExecutor):  # type: ignore[misc]  # LocalSta
     def _code_directory(self) -> Path:
         return Path(self.function_version.config.code.get_unzipped_code_location())
 
-    def _new_process(self) -> FunctionProcess:
+    def _start_process(self) -> FunctionProcess:
         function = self.function_version.config
-        process = FunctionProcess(
+        process = self._process = FunctionProcess(
             command=(sys.executable, "-S", "-P", str(BOOTSTRAP), function.handler),
             environment=self._environment,
             directory=self._code_directory(),
@@ -126,11 +125,7 @@ class ProcessRuntimeExecutor(RuntimeExecutor):  # type: ignore[misc]  # LocalSta
             timeout_seconds=function.timeout,
             memory_mb=function.memory_size,
         )
-        try:
-            process.init(runtime=f"python:{platform.python_version()}")
-        except InitError:
-            process.kill()
-            raise
+        process.init(runtime=f"python:{platform.python_version()}")
         return process
 
 

@@ -6,7 +6,9 @@ errors https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.h
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import queue
 import selectors
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 API = "/2018-06-01/runtime"
+# How long an initialisation may take; where the function's timeout is longer, that (AWS tries a slow one again as part
+# of the first invocation).
+INIT_SECONDS = 10
+MAX_TAKEN_BYTES = 1_048_576  # of output at once, so that a process that never stops printing is logged all the same
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,13 +167,18 @@ class FunctionProcess:
         """Wait until the process asks for its first event.
 
         Raises:
-            InitError: It reported an error or exited instead.
+            InitError: It reported an error, exited or took too long instead; no process is left.
         """
         self._say(f"INIT_START Runtime Version: {runtime}\tPid: {self.process.pid}")
-        event = self._events.get()
+        limit = max(INIT_SECONDS, self._timeout)
+        try:
+            event = self._events.get(timeout=limit)
+        except queue.Empty:
+            event = _Event(kind="init-error", body=_error("Sandbox.Timedout", _timed_out(limit)))
         self._init_ms = (time.monotonic() - self._started) * 1000
         if event.kind == "ready":
             return
+        self.kill()
         body = event.body if event.kind == "init-error" else self._exit_error("")
         kind = json.loads(body or b"{}").get("errorType", "")
         self._say(f"INIT_REPORT Init Duration: {self._init_ms:.2f} ms\tPhase: init\tStatus: error\tError Type: {kind}")
@@ -185,7 +196,7 @@ class FunctionProcess:
         if event is None:
             memory = self._memory()
             self.kill()
-            text = f"Task timed out after {self._timeout:.2f} seconds"
+            text = _timed_out(self._timeout)
             self._say(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ} {request_id} {text}")
             body, status = _error("Sandbox.Timedout", f"RequestId: {request_id} Error: {text}"), "\tStatus: timeout"
         elif event.kind == "exit":
@@ -200,7 +211,7 @@ class FunctionProcess:
         self._init_ms = 0.0  # only the cold start's own invocation reports it
         self._say(
             f"END RequestId: {request_id}",
-            f"REPORT RequestId: {request_id}\tDuration: {took_ms:.2f} ms\tBilled Duration: {took_ms + 0.999:.0f} ms"
+            f"REPORT RequestId: {request_id}\tDuration: {took_ms:.2f} ms\tBilled Duration: {math.ceil(took_ms)} ms"
             f"\tMemory Size: {self._memory_mb} MB\tMax Memory Used: {memory} MB{init}{status}",
         )
         with self._output_lock:
@@ -269,14 +280,12 @@ class FunctionProcess:
         """Log the whole lines that have been written by now; False at the end of the output."""
         if self._output < 0:
             return False
-        taken = b""
-        try:
-            while chunk := os.read(self._output, 65536):
+        taken, more = b"", True
+        with contextlib.suppress(BlockingIOError):
+            while more and len(taken) < MAX_TAKEN_BYTES:
+                chunk = os.read(self._output, 65536)
                 taken += chunk
-        except BlockingIOError:
-            more = True
-        else:
-            more = False
+                more = bool(chunk)
         *lines, self._partial = (self._partial + taken).split(b"\n")
         self._keep([line + b"\n" for line in lines])
         return more
@@ -362,6 +371,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """The platform's lines say enough."""
+
+
+def _timed_out(seconds: float) -> str:
+    return f"Task timed out after {seconds:.2f} seconds"
 
 
 def _error(kind: str, message: str) -> bytes:

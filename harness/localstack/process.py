@@ -191,7 +191,7 @@ def _settings(data: Path, port: int) -> dict[str, str]:
         "DNS_ADDRESS": "0",
         "SQS_ENDPOINT_STRATEGY": "standard",  # AWS's form, which Terraform's provider insists on
         "LAMBDA_RUNTIME_EXECUTOR": "process",
-        "LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT": "60",
+        "LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT": "910",  # the executor has its own bound
         "PROVIDER_OVERRIDE_DYNAMODB": "moto",
         "OVERRIDE_IN_DOCKER": "0",  # in a container too, all files belong below the next
         "FILESYSTEM_ROOT": str(data / "filesystem"),

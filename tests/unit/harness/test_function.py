@@ -64,6 +64,15 @@ def test_portable_client_stands_in_for_the_compiled_one(start):
     assert json.loads(result.payload)["errorType"] == "ZeroDivisionError"
 
 
+def test_module_that_never_finishes_loading_is_an_init_error(start, monkeypatch):
+    """An initialisation that hangs ends with the timeout, and so does its process."""
+    monkeypatch.setattr(function, "INIT_SECONDS", 0.3)
+    process = start("import time\ntime.sleep(300)\n", timeout=0.3)
+    with pytest.raises(function.InitError, match=r"Task timed out after 0\.30 seconds"):
+        process.init(runtime="python:3")
+    assert not process.alive
+
+
 def test_pid_file_lives_as_long_as_the_process(start, tmp_path, wait_until):
     """The directory of pids names the living processes and no others."""
     process = start("def handler(event, context):\n    pass\n")
