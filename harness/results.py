@@ -82,7 +82,7 @@ def text(run: Run, results: Mapping[str, Any]) -> str:
     lines.append(f"  counts: {counts or 'none'}")
     if results["artifact"]:
         lines.append(f"  artifact: SHA-256 {results['artifact']['sha256']}")
-    lines += [f"  mail: {run.mail}", f"  results: {run.results_file}"]
+    lines += [f"  mail: {run.mail}", f"  results: {run.results_file}", f"  logs: {run.logs}"]
     return "\n".join(lines)
 
 

@@ -9,7 +9,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from harness import publisher, results, rig, runs, workload
+from harness.errors import LocalStackError
 from harness.history import History
 from harness.queues import depth, left_behind
 from harness.tally import Tally
@@ -53,6 +56,8 @@ def run(name: str, scenario: Scenario, options: Options, view: View) -> tuple[Ru
             finished = _Experiment(saved, scenario, options, history, tally).run()
         except KeyboardInterrupt:
             finished = {"reason": "interrupted"}
+        except (BotoCoreError, ClientError) as error:
+            raise LocalStackError(f"LocalStack no longer answers: {error}\nIts log: {saved.localstack_log}") from error
         history.record("run.finished", **finished)
         history.record("phase", name="checking")
         found = results.check(saved)
