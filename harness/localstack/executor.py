@@ -6,6 +6,7 @@ function's unzipped artifact under AWS's own runtime client (awslambdaric) on th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -104,7 +105,8 @@ class ProcessRuntimeExecutor(RuntimeExecutor):  # type: ignore[misc]  # LocalSta
 
     @classmethod
     def prepare_version(cls, function_version: FunctionVersion) -> None:
-        """Unzip the code, once a version."""
+        """Unzip the code, once a version, and have the runtime ready, so that neither is part of a cold start."""
+        runtime_directory()
         function_version.config.code.prepare_for_execution()
 
     @classmethod
@@ -162,9 +164,8 @@ def runtime_directory() -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     for distribution in _closure(RUNTIME_DISTRIBUTIONS):
         for name in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
-            link = directory / name
-            if not link.is_symlink():
-                link.symlink_to(str(distribution.locate_file(name)))
+            with contextlib.suppress(FileExistsError):  # two functions that start at once
+                (directory / name).symlink_to(str(distribution.locate_file(name)))
     return directory
 
 
