@@ -7,14 +7,12 @@ make happen twice is what was not yet settled.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ion import settlement
 from ion.deadletter import dead_letter
-from ion.errors import LedgerUnavailable
 from ion.ledger import Status
 from ion.outcome import Kind
 from ion.settlement import Settlement
@@ -22,6 +20,7 @@ from ion.settlement import Settlement
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ion.ledger import Entry
     from ion.outcome import Outcome
     from ion.parts import Parts
     from ion.protocols import Message
@@ -140,29 +139,32 @@ class Settler:
         return None
 
     async def _record(self, batch: Sequence[Settlement]) -> list[Settlement]:
-        """Write the entries, trying until the deadline; returns the settlements that may be carried out."""
-        entries = [decided.entry for decided in batch if decided.entry is not None]
-        written: list[bool] = []
-        while entries:
-            try:
-                written = await self._ledger.write(entries)
-                break
-            except Exception as error:
-                self._fail(error)
-                if self._clock.now() + LEDGER_RETRY_SECONDS > self._until:
-                    for decided in batch:
-                        self._tell_unrecorded(decided, str(error))
-                    return [decided for decided in batch if decided.entry is None]
-                await asyncio.sleep(LEDGER_RETRY_SECONDS)
+        """Write down what has been decided; returns the settlements that may be carried out."""
+        written = await self._write([decided.entry for decided in batch if decided.entry is not None])
         ours = iter(written)
         recorded = []
         for decided in batch:
-            if decided.entry is None or next(ours):
-                recorded.append(decided)
-                self._tell(decided)
+            trouble = "" if decided.entry is None else next(ours)
+            if trouble:
+                self._tell_unrecorded(decided, trouble)
             else:
-                self._tell_unrecorded(decided, "the lease was lost")
+                self._tell(decided)
+                recorded.append(decided)
         return recorded
+
+    async def _write(self, entries: Sequence[Entry]) -> list[str]:
+        """Write entries, trying until the deadline; says of each why it was not written, empty where it was."""
+        while entries:
+            try:
+                written = await self._ledger.write(entries)
+            except Exception as error:
+                self._fail(error)
+                if self._clock.now() + LEDGER_RETRY_SECONDS > self._until:
+                    return [f"{type(error).__name__}: {error}"] * len(entries)
+                await asyncio.sleep(LEDGER_RETRY_SECONDS)
+            else:
+                return ["" if ours else "the lease was lost" for ours in written]
+        return []
 
     def _tell(self, decided: Settlement) -> None:
         """Log and count what became of a mail, once the ledger has it."""
@@ -219,6 +221,5 @@ class Settler:
         for _, entry in buried:
             self._count("dead_lettered", 1)
             self._telemetry.log("dead-lettered", id=entry.id, reason=entry.reason, detail=entry.detail)
-        with contextlib.suppress(LedgerUnavailable):
-            await self._ledger.write([replace(entry, dead_lettered=True, lease_until=0.0) for _, entry in buried])
+        await self._write([replace(entry, dead_lettered=True, lease_until=0.0) for _, entry in buried])
         return await self._queue.delete([message for message, _ in buried])
