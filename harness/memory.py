@@ -29,6 +29,11 @@ async def quiet(_operation: str, _when: str) -> None:
     """The hook that lets nothing happen."""
 
 
+def never(_mishap: str) -> bool:
+    """The chance of a mishap where there is none."""
+    return False
+
+
 class LoopClock:
     """`ion.protocols.Clock` on the running event loop's time."""
 
@@ -95,6 +100,9 @@ class MemoryQueue:
         self._retention_seconds = retention_seconds
         self._duplicates = duplicates
         self.hook = hook
+        # Asked for each message of a call: `queue.delete.refused` (an entry that fails in a batch which does not), and
+        # `queue.delete.undone` (a deletion that a server of SQS's has missed: the message is received once more).
+        self.mishap: Callable[[str], bool] = never
         self._name = name
         self._stored: dict[str, _Stored] = {}
         self._arrived = asyncio.Event()
@@ -116,6 +124,11 @@ class MemoryQueue:
         self._expire(now)
         visible = sum(stored.visible_at <= now for stored in self._stored.values())
         return visible, len(self._stored) - visible
+
+    def next_visible(self) -> float:
+        """When the first message is visible; infinite where the queue is empty."""
+        self._expire(self._clock.now())
+        return min((stored.visible_at for stored in self._stored.values()), default=math.inf)
 
     def all(self) -> list[Message]:
         """Every message in the queue, visible or not, without receiving it."""
@@ -164,12 +177,17 @@ class MemoryQueue:
 
     async def delete(self, messages: Sequence[Message]) -> list[Message]:
         """Delete; a receipt of an earlier receive deletes as well, as SQS does as a rule."""
-        if messages:  # what has nothing to do makes no call
-            await self.hook(f"{self._name}.delete", "before")
-            for message in messages:
+        if not messages:  # what has nothing to do makes no call
+            return []
+        await self.hook(f"{self._name}.delete", "before")
+        refused = []
+        for message in messages:
+            if self.mishap(f"{self._name}.delete.refused"):
+                refused.append(message)
+            elif not self.mishap(f"{self._name}.delete.undone"):
                 self._stored.pop(message.message_id, None)
-            await self.hook(f"{self._name}.delete", "after")
-        return []
+        await self.hook(f"{self._name}.delete", "after")
+        return refused
 
     async def hide(self, messages: Sequence[tuple[Message, int]]) -> list[Message]:
         """Set visibility timeouts, within 12 h from the receive; refuses messages that are not in flight."""
@@ -183,6 +201,9 @@ class MemoryQueue:
             if stored is None or stored.receipt != message.receipt or stored.visible_at <= now:
                 refused.append(message)
                 continue
+            if self.mishap(f"{self._name}.hide.refused"):
+                refused.append(message)
+                continue
             stored.visible_at = min(now + seconds, stored.received_at + MAX_VISIBILITY_SECONDS)
             if seconds == 0:
                 self._arrived.set()
@@ -190,13 +211,16 @@ class MemoryQueue:
         return refused
 
     async def send(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
-        """Send all of them."""
-        if messages:
-            await self.hook(f"{self._name}.send", "before")
-            for message in messages:
+        """Send; returns those that met with a mishap."""
+        if not messages:
+            return []
+        await self.hook(f"{self._name}.send", "before")
+        refused = [message for message in messages if self.mishap(f"{self._name}.send.refused")]
+        for message in messages:
+            if message not in refused:
                 self.put(message.body, dict(message.attributes))
-            await self.hook(f"{self._name}.send", "after")
-        return []
+        await self.hook(f"{self._name}.send", "after")
+        return refused
 
     def _expire(self, now: float) -> None:
         for message_id, stored in list(self._stored.items()):
