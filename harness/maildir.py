@@ -68,10 +68,13 @@ def find(directory: Path, key: str) -> Path:
     return found
 
 
-def flag(directory: Path, key: str, **flags: bool | None) -> None:
+def flag(directory: Path, key: str, **flags: bool | None) -> str:
     """Set (True) or clear (False) flags of a message, S for seen and T for trashed; a None leaves one as it is.
 
-    They are letters at the end of its file's name, in alphabetical order (https://cr.yp.to/proto/maildir.html).
+    Flags are letters at the end of its file's name, in alphabetical order (https://cr.yp.to/proto/maildir.html).
+
+    Returns:
+        Where its file is now, below the directory.
 
     Raises:
         RunError: There is no such message.
@@ -79,6 +82,6 @@ def flag(directory: Path, key: str, **flags: bool | None) -> None:
     path = find(directory, key)
     has = set(path.name.partition(":2,")[2])
     wanted = {name for name in has | set(flags) if (name in has if flags.get(name) is None else flags[name])}
-    if wanted == has and (wanted or path.parent.name == "new"):
-        return
-    path.rename(directory / "cur" / f"{key}:2,{''.join(sorted(wanted))}")
+    if wanted != has:
+        path = path.rename(directory / "cur" / f"{key}:2,{''.join(sorted(wanted))}")
+    return f"{path.parent.name}/{path.name}"

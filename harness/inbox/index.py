@@ -97,7 +97,7 @@ class Index:
     def step(self) -> bool:
         """Take in some of what is new, in one transaction; says whether there is more."""
         stamp = self._stamp()
-        with self._transaction():
+        with self.transaction():
             if not self._waiting:
                 self._list()
                 self._listed = stamp[:2]
@@ -113,7 +113,8 @@ class Index:
         return False
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
+        """Do what follows as a whole, or not at all."""
         self.db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -162,17 +163,22 @@ class Index:
         listed = set(_listing(self._run.mail))
         known = {name for (name,) in self.db.execute("SELECT name FROM mail")}
         moved = {_key(name): name for name in listed - known}
-        self.changes += len(known - listed)
         for name in known - listed:
             (number,) = self.db.execute("SELECT number FROM mail WHERE name = ?", (name,)).fetchone()
             if new := moved.pop(_key(name), None):
-                values = (new, *rows.marks(new), number)
-                self.db.execute("UPDATE mail SET name = ?, seen = ?, trashed = ? WHERE number = ?", values)
+                self.moved(number, new)
             else:
+                self.changes += 1
                 self.db.execute("DELETE FROM mail WHERE number = ?", (number,))
                 self.db.execute("DELETE FROM words WHERE rowid = ?", (number,))
                 self.db.execute("UPDATE event SET attached = 0 WHERE key = ?", (_key(name),))
         self._waiting = [moved[key] for key in sorted(moved)]
+
+    def moved(self, number: int, name: str) -> None:
+        """Note a mail's new name in the Maildir, and so its marks."""
+        self.changes += 1
+        values = (name, *rows.marks(name), number)
+        self.db.execute("UPDATE mail SET name = ?, seen = ?, trashed = ? WHERE number = ?", values)
 
     def _take_mail(self, key: str, name: str) -> None:
         path = self._run.mail / name

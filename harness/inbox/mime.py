@@ -181,7 +181,7 @@ def decoded(value: str) -> str:
     if "=?" not in value:
         return value
     try:
-        return str(make_header(decode_header(value))).replace("\n", " ").replace("\r", " ")
+        return _whole(str(make_header(decode_header(value)))).replace("\n", " ").replace("\r", " ")
     except Exception:  # an unknown charset, bad base64, and whatever else the package trips over
         return value
 
@@ -309,7 +309,7 @@ def _text(content: bytes, charset: str) -> str:
     try:
         codec = codecs.lookup(charset or "utf-8").name.replace("_", "-")
         if codec not in _NO_CHARSETS | {"ascii", "utf-8"}:
-            return content.decode(codec, "replace")
+            return _whole(content.decode(codec, "replace"))
     except Exception:  # no such charset, or no charset at all (base64)
         codec = ""
     try:
@@ -318,6 +318,11 @@ def _text(content: bytes, charset: str) -> str:
         # What was cut in the middle of a character is UTF-8 all the same.
         cut = error.start >= len(content) - 3
         return content.decode("utf-8", "ignore") if cut or codec == "utf-8" else content.decode("cp1252", "replace")
+
+
+def _whole(text: str) -> str:
+    """Text without halves of surrogate pairs, which some charsets can spell and nothing can write."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _quiet(read_one: Callable[[], T], otherwise: T) -> T:

@@ -72,7 +72,7 @@ _RASTER_DATA = re.compile(r"data:image/(?:png|gif|jpeg|webp);base64,[A-Za-z0-9+/
 _LINK = re.compile(r"https?://[^\s<>\"']{1,2000}")
 _STYLE = """
 :root { color-scheme: light }
-body { margin: 20px 24px; font: 15px/1.55 system-ui, sans-serif; color: #1d1d1f; background: #fff;
+body { margin: 20px 28px; font: 15px/1.55 system-ui, sans-serif; color: #1d1d1f; background: #fff;
        overflow-wrap: break-word }
 img { max-width: 100% }
 """

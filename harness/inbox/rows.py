@@ -66,7 +66,7 @@ def event(source: str, start: int, line: bytes) -> tuple[Any, ...] | None:
             t, name, ion_id = float(said["t"]), str(said["event"]), _ion_id(said)
         else:
             t, name = datetime.fromisoformat(said["timestamp"]).timestamp(), f"function.{said['stage']}"
-            ion_id = str(said.get("id", ""))
+            ion_id = str(said["id"])  # a line without one is about no mail
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     transaction = name == "smtp.transaction"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -136,18 +137,25 @@ class Store:
         with self._lock:
             self._index.close()
 
-    def refresh(self, progress: Callable[[int], None] | None = None) -> int:
-        """Take in what is new, and return a number that is another one whenever something has changed.
+    def refresh(self, *, seconds: float | None = None, progress: Callable[[int], None] | None = None) -> bool:
+        """Take in what is new; others may read in between.
 
-        Others may read in between. `progress` is called now and then with the number of mails so far.
+        Args:
+            seconds: Stop about then, although there is more; None to go on to the end.
+            progress: Called now and then with the number of mails so far.
+
+        Returns:
+            Whether that was all.
         """
+        began = time.monotonic()
         while True:
             with self._lock:
                 if not self._index.behind() or not self._index.step():
-                    break
+                    return True
             if progress is not None:
                 progress(self.counts().total)
-        return self.version()
+            if seconds is not None and time.monotonic() - began > seconds:
+                return False
 
     def version(self) -> int:
         """A number that is another one after each change, whichever process made it."""
@@ -234,11 +242,10 @@ class Store:
 
         A trashed mail is found no more; its file stays, as evidence, until the run's directory is removed.
         """
-        with self._lock:
+        with self._lock, self._index.transaction():
             for mail in mails:
                 with contextlib.suppress(RunError):  # gone meanwhile
-                    maildir.flag(self.run.mail, mail.key, S=seen, T=trashed)
-        self.refresh()
+                    self._index.moved(mail.number, maildir.flag(self.run.mail, mail.key, S=seen, T=trashed))
 
     def all(self, condition: Condition = EVERYTHING) -> list[Summary]:
         """All mails that fit, the newest first."""
