@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 COMMANDS = {
     "scenario": "run a scenario, or list them",
     "check": "check a saved run again",
+    "report": "make a saved run's report.html anew",
     "runs": "list the saved runs",
     "up": "run the whole of it here until Ctrl-C, to publish mail to",
     "send": "publish a mail to what `up` runs",
     "deploy": "deploy to AWS; show what that would change; remove it all",
     "smoke": "send one mail through what is deployed in AWS",
+    "bench": "measure speed and size on this machine",
     "artifact": "build dist/ion.zip, what Lambda runs",
 }
 

@@ -2,6 +2,7 @@
 
 HarnessError
 ├── ArtifactError       dist/ion.zip cannot be built
+├── BenchError          a measurement could not be made
 ├── HistoryError        the history cannot be written or read
 ├── LocalStackError     LocalStack did not start, lacks a plugin, or does not answer
 ├── RunError            a saved run is not where, or not what, it should be
@@ -19,6 +20,10 @@ class HarnessError(Exception):
 
 class ArtifactError(HarnessError):
     """dist/ion.zip cannot be built; the message says what is missing and that an older one is unchanged."""
+
+
+class BenchError(HarnessError):
+    """A measurement could not be made; the message says which and why."""
 
 
 class HistoryError(HarnessError):
