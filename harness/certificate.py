@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID_FOR = dt.timedelta(days=7)
+NAMES = ("localhost", "host.docker.internal")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +32,7 @@ class Certificate:
 
 
 def make() -> Certificate:
-    """A new authority, and a certificate from it for localhost and 127.0.0.1.
+    """A new authority, and a certificate from it for this machine's names: its own, and the one that containers know.
 
     It carries the key identifiers and usages of RFC 5280 section 4.2.1, without which Python 3.13 and later, strict by
     default, refuse it.
@@ -46,7 +47,9 @@ def make() -> Certificate:
     )
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    names = x509.SubjectAlternativeName(
+        [*map(x509.DNSName, NAMES), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))],
+    )
     server = (
         _builder(name, ca_name, key.public_key(), ca_key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

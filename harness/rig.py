@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from harness import artifact, stack, terraform
-from harness.localstack import process
-from harness.sink import HOST, Sink
+from harness.errors import UsageError
+from harness.localstack import docker, process
+from harness.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from harness.artifact import Artifact
     from harness.history import History
+    from harness.localstack.process import Emulator
     from harness.runs import Run
     from harness.stack import Stack
 
 # Real time, but short: what is minutes in AWS is seconds here.
 SETTINGS = {"retry.base_seconds": "1", "retry.cap_seconds": "10"}
+EMULATORS = {"embedded": process.running, "docker": docker.running}
 BY = ("boto3", "terraform")
 """What ion can be deployed by: in seconds, or in a minute and a half by the very files that deploy it to AWS."""
 
@@ -50,7 +55,10 @@ def standing(saved: Run, history: History, settings: Mapping[str, str], *, by: s
     history.record("phase", name="building")
     built = artifact.build()
     history.record("phase", name="starting")
-    with Sink(history=history, mail=saved.mail) as sink, process.running(saved.logs) as emulator:
+    with (
+        _emulator(saved) as emulator,
+        Sink(history=history, mail=saved.mail, address=emulator.host_address, name=emulator.host_name) as sink,
+    ):
         deploy = (
             partial(terraform.deploy, directory=saved.directory / "terraform") if by == "terraform" else stack.deploy
         )
@@ -67,7 +75,14 @@ def standing(saved: Run, history: History, settings: Mapping[str, str], *, by: s
                 deployed.destroy()
 
 
+def _emulator(saved: Run) -> AbstractContextManager[Emulator]:
+    wanted = os.environ.get("EMULATOR") or "embedded"
+    if wanted not in EMULATORS:
+        raise UsageError(f"there is no EMULATOR={wanted}; there are {' and '.join(EMULATORS)}")
+    return EMULATORS[wanted](saved.logs)
+
+
 def environment(sink: Sink, settings: Mapping[str, str]) -> dict[str, str]:
     """The function's environment: where the sink is, and settings by `section.key`. The login is in the secret."""
-    names = {"smtp.server": HOST, "smtp.port": str(sink.port), "smtp.tls": sink.tls, "smtp.ca": sink.ca_pem}
+    names = {"smtp.server": sink.name, "smtp.port": str(sink.port), "smtp.tls": sink.tls, "smtp.ca": sink.ca_pem}
     return {f"ION_{name.replace('.', '_').upper()}": value for name, value in (names | dict(settings)).items()}

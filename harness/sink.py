@@ -35,9 +35,10 @@ logging.getLogger("mail.log").setLevel(logging.CRITICAL)
 
 
 class Sink:
-    """The server, in a thread of its own, on a free port of loopback.
+    """The server, in a thread of its own, on a free port; of loopback, unless told otherwise.
 
     Attributes:
+        name: What clients reach it by.
         port: Its port, the same from beginning to end, also while it refuses connections.
         ca_pem: The authority that a client must trust; empty without TLS.
         username: The login it asks for; empty when it asks for none.
@@ -50,6 +51,8 @@ class Sink:
         *,
         history: History,
         mail: Path | None,
+        address: str = HOST,
+        name: str = HOST,
         tls: Literal["starttls", "implicit", "none"] = "starttls",
         username: str = "ion@example.com",
         password: str = "not a secret",  # noqa: S107 - of a server on loopback that lives for one run
@@ -60,6 +63,8 @@ class Sink:
         made = certificate.make() if tls != "none" else None
         self.history = history
         self.mail = mail
+        self.name = name
+        self._address = address
         self.tls = tls
         self.username = username
         self.password = password
@@ -70,7 +75,7 @@ class Sink:
         self.context: ssl.SSLContext | None = made.context if made else None
         # Bound for good and never listening: it keeps the port while the server is closed, and whoever connects then is
         # refused, as by a machine on which no server runs.
-        self._claim = _bound(0)
+        self._claim = _bound(address, 0)
         self.port: int = self._claim.getsockname()[1]
         self._numbers = itertools.count(1)
         self._sessions: set[Session] = set()
@@ -136,7 +141,9 @@ class Sink:
     async def _open(self) -> None:
         if self._server is None:
             layer = self.context if self.tls == "implicit" else None
-            self._server = await self._loop.create_server(lambda: Session(self), sock=_bound(self.port), ssl=layer)
+            self._server = await self._loop.create_server(
+                lambda: Session(self), sock=_bound(self._address, self.port), ssl=layer
+            )
 
     async def _close(self) -> None:
         if self._server is not None:
@@ -165,10 +172,10 @@ class Sink:
                 self.history.record("smtp.trouble", text=f"{context.get('message')}: {error!r}")
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(address: str, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if sys.platform == "darwin":  # there, two sockets may share an address only with this
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind((HOST, port))
+    sock.bind((address, port))
     return sock

@@ -38,6 +38,8 @@ PLUGINS = {
     "executor": ("harness.localstack.executor.ProcessRuntimeExecutor", "localstack.lambda.runtime_executor"),
     "dynamodb": ("harness.localstack.dynamodb.MotoDynamoDb", "localstack.aws.provider"),
 }
+QUEUE_METRICS_SECONDS = 1
+LAMBDA_RETRY_SECONDS = 10
 LOG_TAIL_LINES = 20
 POLL_SECONDS = 0.05
 # Of the user's environment nothing else reaches LocalStack: no credentials, proxies, profiles or LocalStack settings.
@@ -66,6 +68,8 @@ class Emulator:
         log: LocalStack's log; None where it is not ours.
         function_log: The output of all functions; None where it is not ours.
         pid: The process id; None where it is not ours.
+        host_name: What functions call the machine that the harness runs on.
+        host_address: Where that machine is to listen, so that they reach it.
     """
 
     endpoint_url: str
@@ -73,6 +77,8 @@ class Emulator:
     log: Path | None = None
     function_log: Path | None = None
     pid: int | None = None
+    host_name: str = "127.0.0.1"
+    host_address: str = "127.0.0.1"
     _pids: Path | None = None
     _session: boto3.Session = field(default_factory=_session, repr=False)
     _clients: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -109,8 +115,8 @@ def running(
     log_directory: Path,
     *,
     environ: Mapping[str, str] = os.environ,
-    queue_metrics_seconds: int = 1,
-    lambda_retry_seconds: int = 10,
+    queue_metrics_seconds: int = QUEUE_METRICS_SECONDS,
+    lambda_retry_seconds: int = LAMBDA_RETRY_SECONDS,
     settings: Mapping[str, str] = MappingProxyType({}),
     start_timeout_seconds: float = 120,
 ) -> Iterator[Emulator]:
@@ -148,7 +154,7 @@ def running(
                 cwd=data,
                 env={
                     **{name: environ[name] for name in INHERITED if name in environ},
-                    **_settings(data, port),
+                    **own_settings(data, port),
                     "ION_FUNCTION_LOG": str(function_log.resolve()),
                     "SQS_CLOUDWATCH_METRICS_REPORT_INTERVAL": str(queue_metrics_seconds),
                     "LAMBDA_RETRY_BASE_DELAY": str(lambda_retry_seconds),
@@ -164,7 +170,7 @@ def running(
             try:
                 endpoint_url = f"http://127.0.0.1:{port}"
                 _wait_until_healthy(endpoint_url, process, log, start_timeout_seconds)
-                _check_plugins(endpoint_url, log)
+                check_plugins(endpoint_url, log)
                 yield Emulator(
                     endpoint_url=endpoint_url,
                     embedded=True,
@@ -180,7 +186,7 @@ def running(
         shutil.rmtree(data, ignore_errors=True)
 
 
-def _settings(data: Path, port: int) -> dict[str, str]:
+def own_settings(data: Path, port: int) -> dict[str, str]:
     """LocalStack's own settings: offline, quiet, private."""
     return {
         "GATEWAY_LISTEN": f"127.0.0.1:{port}",
@@ -202,7 +208,7 @@ def _settings(data: Path, port: int) -> dict[str, str]:
 def _external(environ: Mapping[str, str]) -> Emulator:
     name = "AWS_ENDPOINT_URL" if environ.get("AWS_ENDPOINT_URL") else "LOCALSTACK_HOST"
     endpoint_url = environ.get("AWS_ENDPOINT_URL") or get_service_endpoint("sqs", environ.get("LOCALSTACK_HOST"))
-    if not endpoint_url or _get(f"{endpoint_url}/_localstack/health") is None:
+    if not endpoint_url or get(f"{endpoint_url}/_localstack/health") is None:
         raise LocalStackError(
             f"{name}={environ[name]!r} names a LocalStack, but nothing answers as one at {endpoint_url}."
             f" Start it, or unset {name} and one will be started here."
@@ -212,19 +218,19 @@ def _external(environ: Mapping[str, str]) -> Emulator:
 
 def _wait_until_healthy(endpoint_url: str, process: subprocess.Popen[bytes], log: Path, timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
-    while _get(f"{endpoint_url}/_localstack/health") is None:
+    while get(f"{endpoint_url}/_localstack/health") is None:
         if process.poll() is not None:
             raise LocalStackError(
-                f"LocalStack ended with exit status {process.returncode} while it started.{_tail(log)}"
+                f"LocalStack ended with exit status {process.returncode} while it started.{tail(log)}"
             )
         if time.monotonic() > deadline:
-            raise LocalStackError(f"LocalStack was not ready within {timeout_seconds:g} s.{_tail(log)}")
+            raise LocalStackError(f"LocalStack was not ready within {timeout_seconds:g} s.{tail(log)}")
         time.sleep(POLL_SECONDS)
 
 
-def _check_plugins(endpoint_url: str, log: Path) -> None:
+def check_plugins(endpoint_url: str, log: Path) -> None:
     """LocalStack falls back to its own in silence (to Docker, to a download); ours have to be there."""
-    loaded = _get(f"{endpoint_url}/_ion/plugins") or {}
+    loaded = get(f"{endpoint_url}/_ion/plugins") or {}
     missing = [
         f"{expected} (entry point group {group}; loaded instead: {loaded.get(key)})"
         for key, (expected, group) in PLUGINS.items()
@@ -233,11 +239,11 @@ def _check_plugins(endpoint_url: str, log: Path) -> None:
     if missing:
         raise LocalStackError(
             f"LocalStack runs without this project's {' and '.join(missing)}. Install the project again, so that its"
-            f" entry points are known: pip install -e '.[harness]'{_tail(log)}"
+            f" entry points are known: pip install -e '.[harness]'{tail(log)}"
         )
 
 
-def _get(url: str) -> dict[str, Any] | None:
+def get(url: str) -> dict[str, Any] | None:
     """The JSON document at a URL; None where there is none (yet)."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -248,7 +254,7 @@ def _get(url: str) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def _tail(log: Path) -> str:
+def tail(log: Path) -> str:
     """The end of a log, for people."""
     lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
     return "".join(f"\n    {line}" for line in lines) + f"\nThe whole log: {log}"
