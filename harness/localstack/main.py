@@ -24,6 +24,7 @@ from localstack.services.lambda_.invocation.runtime_executor import get_runtime_
 from localstack.services.plugins import SERVICE_PLUGINS
 from twisted.internet import endpoints, reactor
 
+from harness.localstack import troublemaker
 from harness.localstack.bootstrap import follow_parent
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def main() -> None:
     if enabled := os.environ.get("SERVICES"):
         know_only(set(enabled.split(",")))
     get_internal_apis().add(Resource(PLUGINS_PATH, PluginsResource()))
+    troublemaker.install()
     run_localstack()
 
 

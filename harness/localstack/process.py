@@ -26,9 +26,10 @@ import psutil  # type: ignore[import-untyped]
 from localstack_client.config import get_service_endpoint
 
 from harness.errors import LocalStackError
+from harness.localstack.trouble import REDELIVERY_PATH, TROUBLE_PATH, TroubleRule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 REGION = "us-east-1"
 ACCESS_KEY = "test"  # LocalStack's convention: it stands for the account 000000000000
@@ -42,6 +43,8 @@ QUEUE_METRICS_SECONDS = 1
 LAMBDA_RETRY_SECONDS = 10
 LOG_TAIL_LINES = 20
 POLL_SECONDS = 0.05
+ASK_TIMEOUT_SECONDS = 30
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the user has
 # Of the user's environment nothing else reaches LocalStack: no credentials, proxies, profiles or LocalStack settings.
 INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
@@ -108,6 +111,54 @@ class Emulator:
         if directory is None or not directory.is_dir():
             return []
         return sorted(pid for entry in directory.iterdir() if psutil.pid_exists(pid := int(entry.name)))
+
+    def trouble(self, rules: Sequence[TroubleRule]) -> None:
+        """Make AWS go wrong by these rules from now on, and by no others; none heal it.
+
+        Raises:
+            LocalStackError: It refuses them, or is a LocalStack that knows no such thing.
+        """
+        self._ask(TROUBLE_PATH, {"rules": [rule.to_document() for rule in rules]})
+
+    def trouble_counts(self) -> dict[str, int]:
+        """How many calls the rules have struck since LocalStack started, by `service.Operation`.
+
+        Raises:
+            LocalStackError: As `trouble`.
+        """
+        return self._ask(TROUBLE_PATH)
+
+    def redeliver(self, queue_name: str, *, share: float = 1.0, seed: int = 0) -> int:
+        """Have messages of a queue delivered again although somebody holds them; returns how many.
+
+        Args:
+            queue_name: The queue.
+            share: Of the messages in flight, this share, 0 to 1.
+            seed: Of the share.
+
+        Raises:
+            LocalStackError: As `trouble`, or there is no such queue.
+        """
+        asked = {"queue": queue_name, "share": share, "seed": seed}
+        return self._ask(REDELIVERY_PATH, asked)["redelivered"]
+
+    def _ask(self, path: str, document: dict[str, Any] | None = None) -> dict[str, int]:
+        """GET a path of ours, or POST a document to it."""
+        request = urllib.request.Request(  # noqa: S310 - the URL is LocalStack's
+            f"{self.endpoint_url}{path}",
+            data=None if document is None else json.dumps(document).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with OPENER.open(request, timeout=ASK_TIMEOUT_SECONDS) as response:
+                answer: dict[str, int] = json.load(response)
+        except (OSError, ValueError) as error:
+            why = error.read().decode(errors="replace") if isinstance(error, urllib.error.HTTPError) else ""
+            raise LocalStackError(
+                f"{request.get_method()} {request.full_url} failed: {error} {why}\n(Only a LocalStack that this project"
+                " starts knows this path.)"
+            ) from error
+        return answer
 
 
 @contextlib.contextmanager
@@ -245,9 +296,8 @@ def check_plugins(endpoint_url: str, log: Path) -> None:
 
 def get(url: str) -> dict[str, Any] | None:
     """The JSON document at a URL; None where there is none (yet)."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=5) as response:
+        with OPENER.open(url, timeout=5) as response:
             document = json.load(response)
     except (OSError, ValueError):  # refused, timed out, an HTTP error, no JSON
         return None
