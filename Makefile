@@ -56,6 +56,15 @@ export TO SUBJECT TEXT
 send: venv ## Publish a mail to what `make up` runs: make send TO=a@example.com SUBJECT=hi TEXT=hello
 	@$(harness) send --to "$$TO" --subject "$$SUBJECT" --text "$$TEXT" $(ARGS)
 
+.PHONY: inbox
+override export RUN := $(value RUN)
+inbox: venv ## Look at captured mail here: make inbox RUN=burst ARGS="search 'subject:order has:attachment'"
+	@$(harness) inbox --run "$${RUN:-latest}" $(ARGS)
+
+.PHONY: inbox-web
+inbox-web: venv ## Look at captured mail in the browser: make inbox-web RUN=burst
+	@$(harness) inbox-web --run "$${RUN:-latest}" $(ARGS)
+
 .PHONY: artifact
 artifact: venv ## Build dist/ion.zip, what Lambda runs, and print its SHA-256
 	@$(harness) artifact $(ARGS)

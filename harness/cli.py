@@ -24,6 +24,8 @@ COMMANDS = {
     "runs": "list the saved runs",
     "up": "run the whole of it here until Ctrl-C, to publish mail to",
     "send": "publish a mail to what `up` runs",
+    "inbox": "look at captured mail in the terminal",
+    "inbox-web": "look at captured mail in the browser",
     "deploy": "deploy to AWS; show what that would change; remove it all",
     "smoke": "send one mail through what is deployed in AWS",
     "bench": "measure speed and size on this machine",

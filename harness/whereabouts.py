@@ -28,6 +28,7 @@ class Whereabouts:
         table: The ledger's table.
         function: The function's name.
         run: The run's directory.
+        inbox: The address of the inbox's page and API.
     """
 
     pid: int
@@ -39,6 +40,7 @@ class Whereabouts:
     table: str
     function: str
     run: str
+    inbox: str = ""
 
 
 def write(found: Whereabouts, file: Path = FILE) -> None:

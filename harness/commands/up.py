@@ -8,11 +8,15 @@ import os
 import shlex
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness import rig, runs, whereabouts
 from harness.errors import HarnessError, RunError
 from harness.history import History
+from harness.inbox.chaos import Chaos
+from harness.inbox.live import Live
+from harness.inbox.server import Inbox, serving
 from harness.localstack.process import ACCESS_KEY, REGION, SECRET_KEY
 from harness.queues import depth
 
@@ -28,25 +32,27 @@ EXAMPLE = {"action": "send", "recipient": "ann@example.com", "subject": "Hello",
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """No arguments."""
-    del parser
+    """The arguments."""
+    parser.add_argument("--port", type=int, metavar="PORT", help="of the inbox's page (default: 8025, else a free one)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Stand until Ctrl-C."""
-    del args
     _refuse_a_second()
     saved = runs.create("up")
     print("starting ...", flush=True)
     with History(saved.history) as history:
         with contextlib.suppress(KeyboardInterrupt), rig.standing(saved, history, rig.SETTINGS) as made:
             history.subscribe(_show)
-            whereabouts.write(_where(made, saved))
-            try:
-                print(_welcome(made, saved), flush=True)
-                _stay(made, history)
-            finally:
-                whereabouts.FILE.unlink(missing_ok=True)
+            where = _where(made, saved)
+            inbox = Inbox(saved, live=Live(where), chaos=Chaos(made.sink))
+            with serving(inbox, port=args.port) as address:
+                whereabouts.write(replace(where, inbox=address))
+                try:
+                    print(_welcome(made, saved, address), flush=True)
+                    _stay(made, history)
+                finally:
+                    whereabouts.FILE.unlink(missing_ok=True)
         history.record("run.finished", reason="interrupted")
     print(f"\nstopped; the mail is in {saved.mail}")
     return 0
@@ -75,12 +81,12 @@ def _where(made: Rig, saved: Run) -> whereabouts.Whereabouts:
     )
 
 
-def _welcome(made: Rig, saved: Run) -> str:
+def _welcome(made: Rig, saved: Run, address: str) -> str:
     endpoint, topic, message = made.stack.emulator.endpoint_url, made.stack.topic_arn, json.dumps(EXAMPLE)
     # The commands begin at the margin: the last one holds Python, which would not bear to be pasted indented.
     return f"""
 ion runs here, artifact SHA-256 {made.artifact.sha256}
-Mail goes to {saved.mail}
+The mail is at {address}/ and in {saved.mail}
 Logs are in  {saved.logs}
 
 Publish a mail in any of these ways:

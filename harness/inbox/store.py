@@ -195,6 +195,12 @@ class Store:
                 return Summary.of(rows[0])
         return None
 
+    def get_by_beginning(self, beginning: str) -> Summary | None:
+        """The mail whose id begins so; None where there is none, or more than one."""
+        sql = f"SELECT {_COLUMNS} FROM mail WHERE {_VISIBLE} AND substr(id, 1, ?) = ? LIMIT 2"
+        rows = self._rows(sql, (len(beginning), beginning)) if beginning else []
+        return Summary.of(rows[0]) if len(rows) == 1 else None
+
     def neighbours(self, mail: Summary, condition: Condition = EVERYTHING) -> tuple[str, str]:
         """The ids of the next newer and the next older mail that fit; empty where there is none."""
         found = []
