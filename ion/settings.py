@@ -190,6 +190,13 @@ class Settings:
         return settings
 
 
+def alarm_name(environ: Mapping[str, str]) -> str:
+    """The alarm's name alone: the alarm has to be set to OK also where the other settings cannot be had."""
+    sources = _Sources()
+    sources.read_defaults()
+    return environ.get("ION_ALARM_NAME", sources.values["alarm", "name"][0])
+
+
 class _Sources:
     """Where settings were looked for, and what was found where."""
 
@@ -319,11 +326,8 @@ def _rules(settings: Settings) -> Iterator[tuple[object, str, str]]:
     yield smtp.max_connections >= 1, "smtp.max_connections", "is not at least 1"
     yield smtp.max_messages_per_connection >= 1, "smtp.max_messages_per_connection", "is not at least 1"
     for key in (one.name for one in fields(smtp) if one.name.endswith("_timeout_seconds")):
-        yield (
-            0 < getattr(smtp, key) <= LAMBDA_MAX_SECONDS,
-            f"smtp.{key}",
-            f"is not over 0 and at most {LAMBDA_MAX_SECONDS}",
-        )
+        good = 0 < getattr(smtp, key) <= LAMBDA_MAX_SECONDS
+        yield good, f"smtp.{key}", f"is not over 0 and at most {LAMBDA_MAX_SECONDS}"
     margin = drain.deadline_margin_seconds
     yield (
         0 <= margin < LAMBDA_MAX_SECONDS,
@@ -334,13 +338,14 @@ def _rules(settings: Settings) -> Iterator[tuple[object, str, str]]:
     yield _QUEUE.fullmatch(queue.input), "queue.input", "is not the name or URL of a standard queue"
     yield _QUEUE.fullmatch(queue.deadletter), "queue.deadletter", "is not the name or URL of a standard queue"
     yield queue.deadletter != queue.input, "queue.deadletter", "is the input queue itself"
-    visible, needed = queue.visibility_timeout_seconds, smtp.transaction_timeout_seconds + margin
+    visible = queue.visibility_timeout_seconds
+    needed = smtp.connect_timeout_seconds + smtp.transaction_timeout_seconds + margin
     limit = f"is over SQS's limit of {VISIBILITY_MAX_SECONDS} s"
     yield visible <= VISIBILITY_MAX_SECONDS, "queue.visibility_timeout_seconds", limit
     yield (
         visible > needed,
         "queue.visibility_timeout_seconds",
-        f"is not over {needed:g} (smtp.transaction_timeout_seconds + drain.deadline_margin_seconds)",
+        f"is not over {needed:g} (smtp's connect and transaction time-outs + drain.deadline_margin_seconds)",
     )
 
     yield _TABLE.fullmatch(settings.ledger.table), "ledger.table", "is not the name or ARN of a DynamoDB table"
