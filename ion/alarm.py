@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
 
@@ -29,8 +27,15 @@ class CloudWatchAlarm:
         if not self._name:
             return
         try:
-            await asyncio.to_thread(
-                self._client.set_alarm_state, AlarmName=self._name, StateValue="OK", StateReason="ion drains the queue"
-            )
-        except (ClientError, BotoCoreError) as error:
-            self._telemetry.log("alarm-failed", level="ERROR", alarm=self._name, error=str(error))
+            await asyncio.to_thread(set_to_ok, self._client, self._name)
+        except Exception as error:
+            self._telemetry.log("alarm-failed", level="ERROR", alarm=self._name, error=error)
+
+
+def set_to_ok(client: CloudWatchClient, name: str) -> None:
+    """Set the alarm of that name to OK.
+
+    Raises:
+        botocore's errors: It could not be done.
+    """
+    client.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="ion drains the queue")

@@ -6,6 +6,7 @@ What woke the function does not matter: an SNS publish, the alarm, a person. The
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,12 @@ import boto3
 from botocore.config import Config
 
 from ion import __version__
-from ion.alarm import CloudWatchAlarm
+from ion.alarm import CloudWatchAlarm, set_to_ok
 from ion.drain import Drain
 from ion.dynamo import DynamoLedger
 from ion.parts import Parts
 from ion.queue import SqsQueue
-from ion.settings import Settings, read_secret
+from ion.settings import Settings, alarm_name, read_secret
 from ion.smtp import courier_factory
 from ion.telemetry import Telemetry
 
@@ -72,7 +73,11 @@ def run(event: object, context: LambdaContext) -> dict[str, object]:  # noqa: AR
     Raises:
         IonError, botocore's errors: What stopped the drain; Lambda counts it as the function's error and retries.
     """
-    parts = _parts()
+    try:
+        parts = _parts()
+    except Exception:
+        _reset_alarm()
+        raise
     parts.telemetry.bind(request_id=context.aws_request_id)
     deadline = parts.clock.now() + context.get_remaining_time_in_millis() / 1000
     return _runner().run(serve(parts, deadline=deadline))
@@ -84,6 +89,17 @@ def _runner() -> asyncio.Runner:
     runner = asyncio.Runner()
     runner.get_loop().set_default_executor(ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws"))
     return runner
+
+
+def _reset_alarm() -> None:
+    """Set the alarm to OK with nothing else in working order, so that it wakes the function again when that is mended.
+
+    An alarm that stays in ALARM does not act, and Lambda tries a failed wake-up again only twice.
+    """
+    name = alarm_name(os.environ)
+    with contextlib.suppress(Exception):  # what is in the way of the settings may be in the way of this too
+        if name:
+            set_to_ok(boto3.client("cloudwatch", config=AWS), name)
 
 
 @cache
