@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from harness import content
+from harness import content, expectations
 from harness.errors import HarnessError
 from harness.facts import ALL, Facts, Letter, Publication, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from harness.expectations import Expectation
     from harness.history import Event
 
 # What the ledger calls an attempt of which nobody knows whether the server took the mail.
@@ -50,6 +51,7 @@ class Promise(StrEnum):
     ONCE = "once"
     LIVENESS = "liveness"
     REASON = "reason"
+    EXPECTATION = "expectation"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +80,7 @@ class Report:
         ambiguous: How many did after a send of which nobody could know whether it had succeeded (RFC 1047).
         breaches: The promises broken.
         doubts: Why it cannot be said that all were kept.
+        expectations: What the scenario expects beside the promises, each with what is wrong, if anything.
     """
 
     sets: dict[str, list[str]] = field(default_factory=dict)
@@ -86,6 +89,7 @@ class Report:
     ambiguous: int = 0
     breaches: list[Breach] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+    expectations: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def verdict(self) -> Verdict:
@@ -115,12 +119,13 @@ class Report:
         return f"{self.verdict}: {', '.join(parts)}"
 
 
-def check(events: Iterable[Event], read_mail: Callable[[str], bytes]) -> Report:
+def check(events: Iterable[Event], read_mail: Callable[[str], bytes], *, expect: Sequence[Expectation] = ()) -> Report:
     """Check a run. Never raises: a checker that crashes knows nothing.
 
     Args:
         events: The history.
         read_mail: The bytes of a captured mail, by its Maildir key; raises HarnessError where there is none.
+        expect: What must be so beside the promises.
     """
     report = Report()
     try:
@@ -131,6 +136,7 @@ def check(events: Iterable[Event], read_mail: Callable[[str], bytes]) -> Report:
         _compare(facts, report, read_mail)
         _reason(facts, report)
         _live(facts, report)
+        _expect(facts, report, expect)
         if not report.sets["delivered"]:
             report.doubts.append("nothing was delivered, so nothing is proved")
     except Exception as error:
@@ -346,6 +352,16 @@ def _reason(facts: Facts, report: Report) -> None:
             silent[letter.workload or letter.message_id] = f"the dead letter lacks {' and '.join(lacking)}"
     report.sets["without_reason"] = list(silent)
     _breach(report, Promise.REASON, "dead-lettered without a reason", silent)
+
+
+def _expect(facts: Facts, report: Report, expect: Sequence[Expectation]) -> None:
+    """A run whose faults never struck has proved nothing; one that went otherwise than expected is wrong."""
+    report.expectations = expectations.check(expect, facts, report)
+    struck, *others = report.expectations
+    if struck["wrong"]:
+        report.doubts.append(f"{struck['name']}: {struck['wrong']}")
+    missed = {each["name"]: each["wrong"] for each in others if each["wrong"]}
+    _breach(report, Promise.EXPECTATION, "not as expected", missed)
 
 
 def _live(facts: Facts, report: Report) -> None:

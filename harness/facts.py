@@ -94,6 +94,7 @@ class Transaction:
         message_id: Its Message-ID.
         key: Its key in the Maildir.
         sha256: Of its bytes.
+        refused: How many recipients were refused.
     """
 
     at: float
@@ -106,12 +107,14 @@ class Transaction:
     message_id: str = ""
     key: str = ""
     sha256: str = ""
+    refused: int = 0
 
     @classmethod
     def of(cls, event: Event) -> Self:
         """From the event."""
         return cls(
             at=event["t"],
+            refused=len(event.get("refused", ())),
             number=event["transaction"],
             result=event["result"],
             confirmed=event["replied"] and event["reply"].startswith("2"),
@@ -178,6 +181,8 @@ class Facts:
         ledger: The ledger's items at the end, by id.
         depths: The queues over time.
         faults: The fault.started and fault.ended events.
+        planned: The names of the faults that the schedule has.
+        alarm_states: The states that the wake-up alarm went through.
         troubles: What went wrong in the harness itself.
     """
 
@@ -189,6 +194,8 @@ class Facts:
     ledger: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     depths: list[Depth] = field(default_factory=list)
     faults: list[Event] = field(default_factory=list)
+    planned: list[str] = field(default_factory=list)
+    alarm_states: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
 
     @classmethod
@@ -225,6 +232,8 @@ class Facts:
             ledger={event["item"]["id"]: event["item"] for event in seen["ledger"]},
             depths=[Depth.of(event) for event in seen["depth"]],
             faults=sorted(seen["fault.started"] + seen["fault.ended"], key=lambda event: float(event["t"])),
+            planned=[event["name"] for event in seen["fault.planned"]],
+            alarm_states=[event["state"] for event in seen["alarm"]],
             troubles=[event["text"] for event in seen["smtp.trouble"]],
         )
 
@@ -241,3 +250,18 @@ class Facts:
     def sent_as(self) -> dict[str, Mapping[str, Any]]:
         """The ledger's items by the Message-ID that their mail is sent with."""
         return {item["message_id"]: item for item in self.ledger.values() if item.get("message_id")}
+
+    @cached_property
+    def ids(self) -> dict[str, str]:
+        """X-Workload-Ids by the id that ion has for the mail, as far as anything tells."""
+        found: dict[str, str] = {}
+        for workload, mail in self.published.items():
+            if mail.document and "id" in mail.document:
+                found.setdefault(str(mail.document["id"]), workload)
+        for workload, transactions in self.accepted.items():
+            for item in (self.sent_as.get(each.message_id) for each in transactions):
+                found |= {item["id"]: workload} if item else {}
+        for letter in self.letters:
+            if letter.workload and "ion-id" in letter.attributes:
+                found.setdefault(letter.attributes["ion-id"], letter.workload)
+        return found

@@ -54,10 +54,12 @@ class Misbehaviour:
         reply: The reply to give (`451 4.7.1 try again later`). After a 4xx or 5xx greeting, and after any 421, the
             server closes the connection, as RFC 5321 section 3.8 has it.
         drop: Cut the connection, without a word and without what was not sent yet.
+        drip_seconds: From here to the next stage, send a reply byte by byte with such a pause between two.
     """
 
     reply: str = ""
     drop: bool = False
+    drip_seconds: float = 0.0
 
 
 class Faults(Protocol):

@@ -8,7 +8,7 @@ from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from harness import checker, history, maildir
+from harness import checker, history, maildir, scenario
 from harness.errors import HistoryError
 from harness.facts import Facts
 
@@ -30,8 +30,9 @@ def check(run: Run) -> dict[str, Any]:
         events = []
         report = checker.Report(doubts=[str(error)])
     else:
-        report = checker.check(events, lambda key: maildir.read(run.mail, key))
-    facts = _facts(events)
+        expect = scenario.load(run.scenario).expect if run.scenario in scenario.names() else ()
+        report = checker.check(events, lambda key: maildir.read(run.mail, key), expect=expect)
+    facts = read_facts(events)
     return {
         "verdict": report.verdict,
         "summary": report.summary,
@@ -55,6 +56,7 @@ def check(run: Run) -> dict[str, Any]:
             for breach in report.breaches
         ],
         "doubts": report.doubts,
+        "expectations": report.expectations,
         "sets": {
             name: ids for name, ids in report.sets.items() if name not in {"attempted", "acknowledged", "delivered"}
         },
@@ -86,7 +88,8 @@ def text(run: Run, results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _facts(events: Iterable[Event]) -> Facts:
+def read_facts(events: Iterable[Event]) -> Facts:
+    """The facts; none where the history lacks what it must have."""
     try:
         return Facts.of(events)
     except (KeyError, TypeError, ValueError):
@@ -131,27 +134,20 @@ def _phases(events: Sequence[Event]) -> dict[str, float]:
 
 def _evidence(run: Run, events: Iterable[Event], facts: Facts, mails: Sequence[str]) -> dict[str, list[Any]]:
     """The story of each of these mails: its events and the function's log lines about it, in the order of time."""
-    ids: dict[str, str] = {}
-    for workload in mails:
-        document = facts.published[workload].document if workload in facts.published else None
-        ids |= {str(document["id"]): workload} if document and "id" in document else {}
-        for each in facts.accepted.get(workload, []):
-            item = facts.sent_as.get(each.message_id)
-            ids |= {item["id"]: workload} if item else {}
-    ids |= {each.attributes["ion-id"]: each.workload for each in facts.letters if "ion-id" in each.attributes}
+    ids = facts.ids
     stories: dict[str, list[Any]] = defaultdict(list)
     for event in events:
         workload = event.get("workload") or ids.get(event.get("item", {}).get("id", ""), "")
         if workload in mails:
             stories[workload].append({name: value for name, value in event.items() if name not in {"workload", "body"}})
-    for line in _log(run):
+    for line in log_lines(run):
         workload = ids.get(str(line.get("id")), "")
         if workload in mails:
             stories[workload].append(line)
-    return {workload: sorted(story, key=_time)[:STORY_LINES] for workload, story in stories.items()}
+    return {workload: sorted(story, key=when)[:STORY_LINES] for workload, story in stories.items()}
 
 
-def _time(line: Mapping[str, Any]) -> float:
+def when(line: Mapping[str, Any]) -> float:
     """When it happened: an event says so in seconds, a log line in words."""
     if "t" in line:
         return float(line["t"])
@@ -161,7 +157,7 @@ def _time(line: Mapping[str, Any]) -> float:
         return 0.0
 
 
-def _log(run: Run) -> Iterable[dict[str, Any]]:
+def log_lines(run: Run) -> Iterable[dict[str, Any]]:
     """The function's own log lines; what it and its platform print besides is passed over."""
     if not run.function_log.exists():
         return

@@ -40,7 +40,15 @@ class Rig:
 
 
 @contextlib.contextmanager
-def standing(saved: Run, history: History, settings: Mapping[str, str], *, by: str = "boto3") -> Iterator[Rig]:
+def standing(
+    saved: Run,
+    history: History,
+    settings: Mapping[str, str],
+    *,
+    by: str = "boto3",
+    function_seconds: int = 120,
+    concurrency: int = 1,
+) -> Iterator[Rig]:
     """Build the artifact, start everything for one run, and stop it at the end.
 
     Args:
@@ -48,6 +56,8 @@ def standing(saved: Run, history: History, settings: Mapping[str, str], *, by: s
         history: Where everything that happens goes.
         settings: ion's settings by `section.key`.
         by: One of `BY`.
+        function_seconds: The function's time-out.
+        concurrency: How many functions may run at once.
 
     Raises:
         HarnessError: Something could not be built or started.
@@ -66,6 +76,8 @@ def standing(saved: Run, history: History, settings: Mapping[str, str], *, by: s
             emulator,
             built.path,
             environment=environment(sink, settings),
+            timeout_seconds=function_seconds,
+            reserved_concurrency=concurrency,
             secret={"username": sink.username, "password": sink.password},
         )
         try:

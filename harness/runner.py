@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import threading
 import time
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from harness import publisher, results, rig, runs, workload
+from harness import poison, publisher, results, rig, runs, workload
 from harness.errors import LocalStackError
 from harness.history import History
+from harness.mischief import Mischief
+from harness.nemesis import Nemesis, World
 from harness.queues import depth, left_behind
+from harness.report import page
 from harness.tally import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.live import View
     from harness.runs import Run
     from harness.scenario import Scenario
@@ -40,6 +47,7 @@ class Options:
     connections: int
     rate: float | None
     deploy: str = "boto3"
+    seconds: float = 20.0
 
 
 def run(name: str, scenario: Scenario, options: Options, view: View) -> tuple[Run, dict[str, Any]]:
@@ -62,6 +70,7 @@ def run(name: str, scenario: Scenario, options: Options, view: View) -> tuple[Ru
         history.record("phase", name="checking")
         found = results.check(saved)
     saved.write_results(found)
+    page.write(saved, found)
     return saved, found
 
 
@@ -74,11 +83,19 @@ class _Experiment:
         self._options = options
         self._history = history
         self._tally = tally
+        self._alarm = ""
         self._settings = {**rig.SETTINGS, "smtp.max_connections": str(options.connections), **scenario.settings}
 
     def run(self) -> dict[str, Any]:
         """All of it; returns how it ended."""
-        with rig.standing(self._saved, self._history, self._settings, by=self._options.deploy) as standing:
+        with rig.standing(
+            self._saved,
+            self._history,
+            self._settings,
+            by=self._options.deploy,
+            function_seconds=self._scenario.function_seconds,
+            concurrency=self._scenario.concurrency,
+        ) as standing:
             self._history.record(
                 "run.started",
                 scenario=self._saved.scenario,
@@ -95,7 +112,7 @@ class _Experiment:
                     "processors": os.cpu_count(),
                 },
             )
-            finished = self._publish(standing.stack)
+            finished = self._publish(standing)
             self._phase("collecting")
             for event, fields in left_behind(standing.stack):
                 self._history.record(event, **fields)
@@ -104,18 +121,15 @@ class _Experiment:
     def _phase(self, name: str) -> None:
         self._history.record("phase", name=name)
 
-    def _publish(self, deployed: Stack) -> dict[str, Any]:
-        """Publish everything while watching what becomes of it; returns how that ended."""
+    def _publish(self, standing: rig.Rig) -> dict[str, Any]:
+        """Publish everything while watching what becomes of it, and what goes wrong; returns how that ended."""
+        deployed = standing.stack
+        nemesis = self._nemesis(standing)
         publishing = publisher.Publisher(
             publisher.client(deployed.emulator.endpoint_url), deployed.topic_arn, self._history
         )
         failure: list[BaseException] = []
-        mails = workload.generate(
-            self._options.mails,
-            seed=self._options.seed,
-            run=self._saved.name,
-            largest_file=self._scenario.largest_file,
-        )
+        mails = list(self._mails())
 
         def publish() -> None:
             try:
@@ -125,16 +139,57 @@ class _Experiment:
 
         thread = threading.Thread(target=publish, name="publishing", daemon=True)
         self._phase("publishing")
+        nemesis.start()
         thread.start()
         try:
-            return self._watch(thread, deployed)
+            return self._watch(thread, nemesis, deployed)
         finally:
             publishing.stop.set()
             thread.join(JOIN_SECONDS)
+            nemesis.stop()
             if failure:
                 raise failure[0]
 
-    def _watch(self, publishing: threading.Thread, deployed: Stack) -> dict[str, Any]:
+    def _mails(self) -> Iterator[workload.Mail]:
+        """The workload: the mails, some of them twice, and poison among them."""
+        mails = workload.generate(
+            self._options.mails,
+            seed=self._options.seed,
+            run=self._saved.name,
+            largest_file=self._scenario.largest_file,
+        )
+        bad = poison.poison(self._scenario.poison, run=self._saved.name)
+        every = max(1, self._options.mails // max(1, self._scenario.poison))
+        dice = Random(f"{self._options.seed}/repeats")  # noqa: S311 - repeatable is what it must be
+        for number, mail in enumerate(mails):
+            yield mail
+            if dice.random() < self._scenario.repeats and '"id": ' in mail.body:
+                yield mail
+            if number % every == every - 1:
+                yield from itertools.islice(bad, 1)
+        yield from bad
+
+    def _nemesis(self, standing: rig.Rig) -> Nemesis:
+        mischief = Mischief(seed=self._options.seed)
+        standing.sink.faults = mischief
+        world = World(
+            rig=standing,
+            mischief=mischief,
+            tally=self._tally,
+            history=self._history,
+            random=Random(f"{self._options.seed}/nemesis"),  # noqa: S311 - repeatable is what it must be
+        )
+        return Nemesis(self._scenario.schedule(self._options.seed, self._options.seconds), world)
+
+    def _look_at_alarm(self, deployed: Stack) -> None:
+        """Write down when the wake-up alarm changes its state."""
+        alarms = deployed.emulator.client("cloudwatch").describe_alarms(AlarmNames=[deployed.names.alarm])
+        states = [alarm["StateValue"] for alarm in alarms["MetricAlarms"]]
+        if states and states[0] != self._alarm:
+            self._alarm = states[0]
+            self._history.record("alarm", name=deployed.names.alarm, state=self._alarm)
+
+    def _watch(self, publishing: threading.Thread, nemesis: Nemesis, deployed: Stack) -> dict[str, Any]:
         """Wait until all is over: delivered or dead-lettered, or no hope left."""
         began = moved = time.monotonic()
         quiet: float | None = None
@@ -142,10 +197,12 @@ class _Experiment:
         while True:
             time.sleep(POLL_SECONDS)
             self._history.record("depth", **depth(deployed))
+            self._look_at_alarm(deployed)
             now = time.monotonic()
-            busy = publishing.is_alive()
-            if not busy and self._tally.phase == "publishing":
+            if not publishing.is_alive() and self._tally.phase == "publishing":
+                nemesis.published()
                 self._phase("delivering")
+            busy = publishing.is_alive() or not nemesis.over
             if busy or self._tally.progress != progress:
                 progress, moved = self._tally.progress, now
             if busy or self._tally.depth.waiting:

@@ -63,6 +63,11 @@ class Run:
         """The verdict and its figures, as JSON."""
         return self.directory / "results.json"
 
+    @property
+    def report(self) -> Path:
+        """All of it as a page to read."""
+        return self.directory / "report.html"
+
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Replace the results; a reader sees the old ones or the new ones, never half of them."""
         scratch = self.results_file.with_suffix(".json.new")

@@ -68,6 +68,7 @@ class Session(SMTP):  # type: ignore[misc]  # aiosmtpd has no types
         self._tls = ""
         self._user = ""
         self._stage = Stage.GREETING
+        self._drip_seconds = 0.0
         self._reply = ""
         self._end = "client left"
         self._transactions = 0
@@ -111,8 +112,13 @@ class Session(SMTP):  # type: ignore[misc]  # aiosmtpd has no types
 
     async def push(self, status: str | bytes) -> None:
         """Send one line of a reply."""
-        await super().push(status)
-        self._reply = status.decode(errors="replace") if isinstance(status, bytes) else status
+        line = status.decode(errors="replace") if isinstance(status, bytes) else status
+        for character in line if self._drip_seconds else "":
+            self._writer.write(character.encode())
+            await self._writer.drain()
+            await asyncio.sleep(self._drip_seconds)
+        await super().push(b"" if self._drip_seconds else status)
+        self._reply = line
 
     async def handle_exception(self, error: Exception) -> str:
         """What nobody foresaw is the sink's own fault: it goes into the history, and the connection ends."""
@@ -124,6 +130,7 @@ class Session(SMTP):  # type: ignore[misc]  # aiosmtpd has no types
     async def _fault(self, stage: Stage, *, recipient: str = "", size: int = 0) -> str:
         """A fault's reply for this stage, or nothing; does not return if the fault ends the connection."""
         self._stage = stage
+        self._drip_seconds = 0.0
         if self._sink.faults is None:
             return ""
         current = self._transaction
@@ -139,6 +146,7 @@ class Session(SMTP):  # type: ignore[misc]  # aiosmtpd has no types
         )
         if found is None:
             return ""
+        self._drip_seconds = found.drip_seconds
         if found.drop:
             self.cut("dropped")
             raise asyncio.CancelledError

@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="the same seed gives the same mails")
     parser.add_argument("--connections", type=_positive, metavar="C", help="SMTP connections at most")
     parser.add_argument("--rate", type=float, metavar="R", help="publish so many a second, not all at once")
+    parser.add_argument("--seconds", type=float, metavar="T", help="how long faults drawn by chance may take")
     parser.add_argument("--deploy", choices=rig.BY, default=rig.BY[0], help="by what ion is deployed (default: boto3)")
     parser.add_argument("--json", action="store_true", help="print nothing but the results, as JSON")
 
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         connections=args.connections or experiment.connections,
         rate=args.rate or experiment.rate,
         deploy=args.deploy,
+        seconds=args.seconds or experiment.seconds,
     )
     saved, found = runner.run(args.name, experiment, options, live.view(quiet=args.json))
     print(json.dumps(found, indent=2) if args.json else results.text(saved, found))

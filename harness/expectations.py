@@ -1,0 +1,161 @@
+"""What a scenario expects of its run beside the promises: that its faults did strike, and what they led to.
+
+An expectation looks at the facts of a run and the checker's report, and returns what is wrong, or nothing. Its name is
+what the results call it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.checker import Report
+    from harness.facts import Facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """Something that must be so at the end of a run.
+
+    Attributes:
+        name: What it is, in words.
+        wrong: Given the facts and the checker's report: what is wrong; empty where it is so.
+    """
+
+    name: str
+    wrong: Callable[[Facts, Report], str]
+
+
+def faults_struck() -> Expectation:
+    """Every fault has come, and has struck at least once. All scenarios expect it."""
+
+    def wrong(facts: Facts, _: Report) -> str:
+        ended = {event["name"]: event["struck"] for event in facts.faults if event["event"] == "fault.ended"}
+        idle = [name for name in facts.planned if not ended.get(name)]
+        return f"never struck: {', '.join(idle)}" if idle else ""
+
+    return Expectation(name="every fault struck", wrong=wrong)
+
+
+def all_delivered() -> Expectation:
+    """Every mail that SNS took was delivered to everybody."""
+
+    def wrong(_: Facts, report: Report) -> str:
+        missing = len(report.sets["acknowledged"]) - len(report.sets["delivered"])
+        return f"{missing} mails were not" if missing else ""
+
+    return Expectation(name="every mail is delivered", wrong=wrong)
+
+
+def dead_letters(reason: str, *, share: float = 0.0) -> Expectation:
+    """Dead letters carry this reason and no other, and so large a share of the mails came to that, at least one."""
+
+    def wrong(facts: Facts, report: Report) -> str:
+        reasons = Counter(letter.attributes.get("failure-reason", "none") for letter in facts.letters)
+        others = {name: count for name, count in reasons.items() if name != reason}
+        if others:
+            return f"other reasons: {others}"
+        least = max(1, share * len(report.sets["acknowledged"]))
+        return f"{reasons[reason]}, and not {least:.0f} or more" if reasons[reason] < least else ""
+
+    return Expectation(name=f"dead letters say {reason}", wrong=wrong)
+
+
+def no_dead_letters() -> Expectation:
+    """Nothing was given up."""
+
+    def wrong(facts: Facts, _: Report) -> str:
+        reasons = Counter(letter.attributes.get("failure-reason", "none") for letter in facts.letters)
+        return str(dict(reasons)) if reasons else ""
+
+    return Expectation(name="the dead-letter queue is empty", wrong=wrong)
+
+
+def attempts_unspent(*, allowed: int) -> Expectation:
+    """At most so many mails needed more than one attempt: those that were in a transaction when the fault came."""
+
+    def wrong(facts: Facts, _: Report) -> str:
+        spent = [item for item in facts.ledger.values() if int(item.get("attempts", 0)) > 1]
+        return f"{len(spent)} mails spent more than one attempt" if len(spent) > allowed else ""
+
+    return Expectation(name="the outage cost no attempts", wrong=wrong)
+
+
+def alarm_fired() -> Expectation:
+    """The alarm on the input queue went to ALARM at least once."""
+
+    def wrong(facts: Facts, _: Report) -> str:
+        return "" if "ALARM" in facts.alarm_states else "it never did"
+
+    return Expectation(name="the alarm fired", wrong=wrong)
+
+
+def refused(*, at_least: int) -> Expectation:
+    """The server refused or dropped at least so many transactions or recipients."""
+
+    def wrong(facts: Facts, _: Report) -> str:
+        count = sum(each.result != "accepted" or each.refused > 0 for each in facts.transactions)
+        return f"only {count}" if count < at_least else ""
+
+    return Expectation(name=f"at least {at_least} transactions were refused", wrong=wrong)
+
+
+def repeated(*, at_least: int) -> Expectation:
+    """At least so many mails were published more than once."""
+
+    def wrong(facts: Facts, _: Report) -> str:
+        count = sum(mail.acknowledged > 1 for mail in facts.published.values())
+        return f"only {count} mails were published again" if count < at_least else ""
+
+    return Expectation(name="mails were published more than once", wrong=wrong)
+
+
+def poison_buried(count: int) -> Expectation:
+    """So many bodies that ion must refuse were published, and they, and nothing else, are dead letters."""
+
+    def wrong(facts: Facts, _: Report) -> str:
+        poison = [name for name in facts.published if "-poison-" in name]
+        buried = {letter.workload for letter in facts.letters}
+        if len(poison) < count:
+            return f"only {len(poison)} were published"
+        if buried != set(poison):
+            return f"{len(set(poison) - buried)} are not dead letters, {len(buried - set(poison))} dead letters are good mail"
+        return ""
+
+    return Expectation(name="all poison is dead-lettered, and nothing else", wrong=wrong)
+
+
+def faults_of(kinds: int) -> Expectation:
+    """The schedule had faults of at least so many kinds."""
+
+    def wrong(facts: Facts, _: Report) -> str:
+        return "" if len(facts.planned) >= kinds else f"only {len(facts.planned)}"
+
+    return Expectation(name="there were faults", wrong=wrong)
+
+
+def recovered_within(seconds: float) -> Expectation:
+    """The last mail was delivered so soon after the last fault ended."""
+
+    def wrong(facts: Facts, _: Report) -> str:
+        healed = max((event["t"] for event in facts.faults if event["event"] == "fault.ended"), default=0.0)
+        last = max((each.at for each in facts.transactions if each.result == "accepted"), default=0.0)
+        return f"it took {last - healed:.0f} s" if healed and last - healed > seconds else ""
+
+    return Expectation(name=f"all is delivered {seconds:g} s after the last fault", wrong=wrong)
+
+
+def check(expectations: Sequence[Expectation], facts: Facts, report: Report) -> list[dict[str, str]]:
+    """Each expectation's name and what is wrong with it, if anything."""
+    found = []
+    for expectation in (faults_struck(), *expectations):
+        try:
+            wrong = expectation.wrong(facts, report)
+        except Exception as error:
+            wrong = f"cannot be said: {type(error).__name__}: {error}"
+        found.append({"name": expectation.name, "wrong": wrong})
+    return found

@@ -1,0 +1,350 @@
+"""The nemesis: what goes wrong during a run, and when.
+
+A scenario names its faults with a time each. The same seed gives the same schedule. Whatever still goes wrong when the
+publishing is over and the last fault has begun is healed then, so that a verdict is about the promises and not about
+time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from harness.history import History
+    from harness.localstack.trouble import TroubleRule
+    from harness.mischief import Mischief, Misdeed
+    from harness.rig import Rig
+    from harness.tally import Tally
+
+POLL_SECONDS = 0.1
+
+When = Callable[["Tally"], bool]
+"""A condition of the run so far."""
+
+
+def accepted(count: int) -> When:
+    """Once the server has accepted so many mails."""
+    return lambda tally: tally.accepted >= count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something that goes wrong for a while.
+
+    Attributes:
+        name: What the history and the report call it.
+        start: When it begins, in seconds from the first publish, or from the beginning of the fault named by `after`.
+        after: The name of a fault that must have begun before.
+        seconds: How long it lasts; None: until everything is healed.
+        when: It begins no earlier than this holds.
+        until: It ends no earlier than this holds.
+        heals: Whether it ends with the healing, at the latest; one that does not lasts for the whole run.
+    """
+
+    name: str
+    start: float = 0.0
+    after: str = ""
+    seconds: float | None = None
+    when: When | None = None
+    until: When | None = None
+    heals: bool = True
+    instant: ClassVar[bool] = False
+
+    def begin(self, world: World) -> None:
+        """Make it go wrong."""
+
+    def end(self, world: World) -> None:
+        """Make it right again."""
+
+    def again(self, world: World) -> None:
+        """Called now and then while it lasts."""
+
+    def struck(self, world: World) -> int:
+        """How often it has struck: a fault that never did has proved nothing."""
+        return world.struck[self.name]
+
+    def plan(self) -> dict[str, Any]:
+        """What the schedule says of it: all that the seed decides."""
+        return {
+            k: v for k, v in asdict(self).items() if isinstance(v, str | int | float) and k not in {"name", "heals"}
+        }
+
+
+@dataclass(kw_only=True)
+class World:
+    """What the faults reach into.
+
+    Attributes:
+        rig: The sink and the stack.
+        mischief: What the sink does wrong.
+        tally: How the run goes.
+        history: Where to tell.
+        random: The schedule's dice.
+        struck: How often each fault has struck.
+        trouble: The rules of trouble on the AWS side, by the fault that made them.
+    """
+
+    rig: Rig
+    mischief: Mischief
+    tally: Tally
+    history: History
+    random: Random
+    struck: Counter[str] = field(default_factory=Counter)
+    trouble: dict[str, tuple[TroubleRule, ...]] = field(default_factory=dict)
+
+    def client(self, service: str) -> Any:
+        """A client of the stack's AWS."""
+        return self.rig.stack.emulator.client(service)
+
+    def apply_trouble(self) -> None:
+        """Let the rules of now hold on the AWS side."""
+        self.rig.stack.emulator.trouble([rule for rules in self.trouble.values() for rule in rules])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server(Fault):
+    """The SMTP server misbehaves, in one way or several at once."""
+
+    does: tuple[Misdeed, ...]
+
+    def begin(self, world: World) -> None:
+        """Begin."""
+        world.mischief.begin(self.name, self.does)
+
+    def end(self, world: World) -> None:
+        """End."""
+        world.mischief.end(self.name)
+
+    def struck(self, world: World) -> int:
+        """How often the server did."""
+        return world.mischief.struck[self.name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerDown(Fault):
+    """The SMTP server is gone: connections that stand are cut, new ones refused."""
+
+    def begin(self, world: World) -> None:
+        """Begin."""
+        world.rig.sink.close()
+        world.rig.sink.drop_all()
+        world.struck[self.name] += 1
+
+    def end(self, world: World) -> None:
+        """End."""
+        world.rig.sink.open()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeLimit(Fault):
+    """The SMTP server takes no mail beyond so many bytes (RFC 1870)."""
+
+    size: int
+
+    def begin(self, world: World) -> None:
+        """Begin; connections that stand have heard another limit."""
+        world.struck[f"{self.name} before"] = world.rig.sink.size_limit
+        world.rig.sink.size_limit = self.size
+        world.rig.sink.drop_all()
+        world.struck[self.name] += 1
+
+    def end(self, world: World) -> None:
+        """End."""
+        world.rig.sink.size_limit = world.struck.pop(f"{self.name} before")
+        world.rig.sink.drop_all()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kill(Fault):
+    """The function's processes are killed (SIGKILL), every so often while it lasts."""
+
+    every: float = 1.0
+
+    def begin(self, world: World) -> None:
+        """Kill."""
+        self.again(world)
+
+    def again(self, world: World) -> None:
+        """Kill once more, where it is time and something runs."""
+        now = time.monotonic()
+        key = f"{self.name} next"
+        if now * 1000 < world.struck[key]:
+            return
+        killed = []
+        for pid in world.rig.stack.function_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+        if killed:
+            world.struck[self.name] += 1
+            world.struck[key] = int(1000 * (now + self.every * world.random.uniform(0.5, 1.5)))
+            world.history.record("function.killed", fault=self.name, pids=killed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aws(Fault):
+    """An AWS service fails a share of the function's calls."""
+
+    rules: tuple[TroubleRule, ...]
+
+    def begin(self, world: World) -> None:
+        """Begin."""
+        world.trouble[self.name] = self.rules
+        world.apply_trouble()
+
+    def end(self, world: World) -> None:
+        """End."""
+        world.trouble.pop(self.name, None)
+        world.apply_trouble()
+
+    def struck(self, world: World) -> int:
+        """How many calls were hit."""
+        services = {rule.service for rule in self.rules}
+        counts = world.rig.stack.emulator.trouble_counts()
+        return sum(count for name, count in counts.items() if name.partition(".")[0] in services)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redeliver(Fault):
+    """SQS delivers messages that somebody holds a second time, as a standard queue may."""
+
+    share: float = 0.3
+
+    def begin(self, world: World) -> None:
+        """Once."""
+        self.again(world)
+
+    def again(self, world: World) -> None:
+        """And again."""
+        queue, seed = world.rig.stack.names.queue, world.random.getrandbits(32)
+        world.struck[self.name] += world.rig.stack.emulator.redeliver(queue, share=self.share, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoWakeUps(Fault):
+    """What is published reaches the queue and wakes nobody."""
+
+    def begin(self, world: World) -> None:
+        """Take the function's subscription away."""
+        sns, topic = world.client("sns"), world.rig.stack.topic_arn
+        for each in sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]:
+            if each["Protocol"] == "lambda":
+                sns.unsubscribe(SubscriptionArn=each["SubscriptionArn"])
+                world.struck[self.name] += 1
+
+    def end(self, world: World) -> None:
+        """Subscribe it again."""
+        stack = world.rig.stack
+        world.client("sns").subscribe(TopicArn=stack.topic_arn, Protocol="lambda", Endpoint=stack.function_arn)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redrive(Fault):
+    """Somebody asks for a redrive: no fault, but something to do at a certain time."""
+
+    instant: ClassVar[bool] = True
+    request: tuple[tuple[str, object], ...] = ()
+
+    def begin(self, world: World) -> None:
+        """Ask."""
+        body = json.dumps({"action": "redrive", **dict(self.request)})
+        workload = f"{self.name}@{time.time():.3f}"
+        world.history.record("publish.attempted", workload=workload, attempt=1, body=body)
+        answer = world.client("sns").publish(TopicArn=world.rig.stack.topic_arn, Message=body)
+        world.history.record("publish.acknowledged", workload=workload, attempt=1, message_id=answer["MessageId"])
+        world.struck[self.name] += 1
+
+
+class Nemesis:
+    """Carries a schedule out, in a thread of its own.
+
+    Attributes:
+        world: What it reaches into.
+    """
+
+    def __init__(self, faults: Sequence[Fault], world: World) -> None:
+        self.world = world
+        self._waiting = sorted(faults, key=lambda fault: fault.start)
+        self._active: list[tuple[Fault, float]] = []
+        self._begun: dict[str, float] = {}
+        self._published = threading.Event()
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
+
+    def start(self) -> None:
+        """Begin: from now on the faults' seconds count."""
+        for fault in self._waiting:
+            self.world.history.record("fault.planned", name=fault.name, kind=type(fault).__name__, **fault.plan())
+        self._thread.start()
+
+    def published(self) -> None:
+        """Say that the publishing is over."""
+        self._published.set()
+
+    @property
+    def over(self) -> bool:
+        """Whether every fault has come and everything that heals is healed."""
+        if self._failure is not None:
+            raise self._failure
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Heal everything now, and end."""
+        self._stop.set()
+        self._thread.join()
+        for fault, _ in list(self._active):
+            with contextlib.suppress(BotoCoreError, ClientError, OSError):
+                self._end(fault)
+
+    def _run(self) -> None:
+        self._begun[""] = time.monotonic()
+        try:
+            while not self._stop.wait(POLL_SECONDS):
+                self._step(time.monotonic())
+                if not self._waiting and not any(fault.heals for fault, _ in self._active):
+                    return
+        except BaseException as error:
+            self._failure = error
+
+    def _due(self, fault: Fault, now: float) -> bool:
+        since = self._begun.get(fault.after)
+        return since is not None and now - since >= fault.start and (not fault.when or fault.when(self.world.tally))
+
+    def _step(self, now: float) -> None:
+        tally = self.world.tally
+        for fault, since in list(self._active):
+            expired = fault.seconds is not None and now - since >= fault.seconds
+            unbounded = fault.seconds is None and fault.until is None
+            healed = unbounded and fault.heals and self._published.is_set() and not self._waiting
+            reached = fault.until is not None and (fault.seconds is None or expired) and fault.until(tally)
+            if healed or reached or (expired and fault.until is None):
+                self._end(fault)
+            else:
+                fault.again(self.world)
+        for fault in [each for each in self._waiting if self._due(each, now)]:
+            self._waiting.remove(fault)
+            self._begun[fault.name] = now
+            self.world.history.record("fault.started", name=fault.name, kind=type(fault).__name__)
+            fault.begin(self.world)
+            self._active.append((fault, now))
+            if fault.instant:
+                self._end(fault)
+
+    def _end(self, fault: Fault) -> None:
+        self._active = [each for each in self._active if each[0] is not fault]
+        fault.end(self.world)
+        self.world.history.record("fault.ended", name=fault.name, struck=fault.struck(self.world))

@@ -1,0 +1,19 @@
+"""The SMTP server dies in the middle of the work and comes back.
+
+What it shows: nothing is lost, nothing is sent twice, and the outage costs no mail an attempt but those that were in a
+transaction when the server died. While it is down ion receives nothing; the alarm wakes it, and it looks for the server
+first.
+"""
+
+from harness.expectations import all_delivered, attempts_unspent, no_dead_letters, recovered_within
+from harness.nemesis import ServerDown, accepted
+from harness.scenario import BRISK, Scenario
+
+SCENARIO = Scenario(
+    summary="the SMTP server dies for fifteen seconds and comes back",
+    mails=200,
+    rate=20,
+    settings=BRISK,
+    faults=(ServerDown(name="server down", when=accepted(40), seconds=15),),
+    expect=(all_delivered(), no_dead_letters(), attempts_unspent(allowed=16), recovered_within(90)),
+)

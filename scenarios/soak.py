@@ -1,0 +1,32 @@
+"""A steady stream for minutes, with a little of everything going wrong all the time.
+
+What it shows: nothing wears out. `--seconds` and `--mails` make it longer.
+"""
+
+from harness.expectations import all_delivered, no_dead_letters
+from harness.faults import Stage
+from harness.mischief import Misdeed
+from harness.nemesis import Kill, Redeliver, Server
+from harness.scenario import BRISK, Scenario
+
+NOW_AND_THEN = (
+    Misdeed(stages=(Stage.RCPT,), reply="451 4.2.1 not now", share=0.02, times=100),
+    Misdeed(stages=(Stage.DATA,), drop=True, share=0.01),
+    Misdeed(stages=(Stage.MAIL,), reply="421 4.3.2 shutting down", share=0.005),
+    Misdeed(stages=(Stage.MAIL, Stage.DOT), jitter_seconds=0.1),
+)
+
+SCENARIO = Scenario(
+    summary="a steady stream for a minute with a little of everything going wrong; --mails makes it longer",
+    mails=600,
+    rate=10,
+    settings=BRISK,
+    repeats=0.1,
+    faults=(
+        Server(name="now and then", does=NOW_AND_THEN),
+        Kill(name="killed", start=5, every=15),
+        Redeliver(name="delivered again", start=2, share=0.05),
+    ),
+    expect=(all_delivered(), no_dead_letters()),
+    timeout_seconds=7200,
+)

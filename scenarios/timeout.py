@@ -1,0 +1,22 @@
+"""The function's time-out is short and the server slow: the deadline falls into the work.
+
+What it shows: ion begins nothing that it could not end, gives back what it holds, and goes on when it is woken again.
+"""
+
+from harness.expectations import all_delivered, attempts_unspent, no_dead_letters
+from harness.faults import Stage
+from harness.mischief import Misdeed
+from harness.nemesis import Server
+from harness.scenario import BRISK, Scenario
+
+SLOW = Misdeed(stages=(Stage.MAIL, Stage.DOT), delay_seconds=0.3, jitter_seconds=0.3)
+
+SCENARIO = Scenario(
+    summary="the function's deadline falls into slow sends",
+    mails=150,
+    connections=4,
+    settings=BRISK,
+    function_seconds=16,
+    faults=(Server(name="slow", does=(SLOW,), heals=False),),
+    expect=(all_delivered(), no_dead_letters(), attempts_unspent(allowed=0)),
+)
