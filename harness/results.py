@@ -84,7 +84,8 @@ def text(run: Run, results: Mapping[str, Any]) -> str:
     lines.append(f"  counts: {counts or 'none'}")
     if results["artifact"]:
         lines.append(f"  artifact: SHA-256 {results['artifact']['sha256']}")
-    lines += [f"  mail: {run.mail}", f"  results: {run.results_file}", f"  logs: {run.logs}"]
+    lines += [f"  mail: {run.mail}", f"  results: {run.results_file}", f"  report: {run.report}"]
+    lines.append(f"  logs: {run.logs}")
     return "\n".join(lines)
 
 

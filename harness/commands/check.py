@@ -1,4 +1,4 @@
-"""Check a saved run again, with the checker as it is now, and replace its results."""
+"""Check a saved run again, with the checker as it is now, and replace its results and its report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness import results, runs
 from harness.checker import Verdict
+from harness.report import page
 
 if TYPE_CHECKING:
     import argparse
@@ -23,5 +24,6 @@ def run(args: argparse.Namespace) -> int:
     saved = runs.find(args.run)
     found = results.check(saved)
     saved.write_results(found)
+    page.write(saved, found)
     print(json.dumps(found, indent=2) if args.json else results.text(saved, found))
     return Verdict(found["verdict"]).exit_code
