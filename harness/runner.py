@@ -8,11 +8,13 @@ import platform
 import threading
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+import ion
 from harness import poison, publisher, results, rig, runs, workload
 from harness.errors import LocalStackError
 from harness.history import History
@@ -36,6 +38,8 @@ SETTLED_SECONDS = 1.5
 # Mails that are nowhere to be found: the run is over all the same, and the checker will say that they are lost.
 MISSING_SECONDS = 10.0
 JOIN_SECONDS = 10.0
+# What else a run's outcome may hang on.
+VERSIONS = ("aiosmtplib", "aws-lambda-powertools", "localstack-core", "moto-ext", "aiosmtpd", "boto3")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +103,7 @@ class _Experiment:
             self._history.record(
                 "run.started",
                 scenario=self._saved.scenario,
+                summary=self._scenario.summary,
                 seed=self._options.seed,
                 mails=self._options.mails,
                 settings=self._settings,
@@ -111,6 +116,7 @@ class _Experiment:
                     "system": platform.platform(),
                     "processors": os.cpu_count(),
                 },
+                versions={"ion": ion.__version__} | {name: version(name) for name in VERSIONS},
             )
             finished = self._publish(standing)
             self._phase("collecting")
