@@ -43,6 +43,10 @@ $(names): scenario
 	@:
 endif
 
+.PHONY: simulate
+simulate: venv ## Simulate thousands of bad days; one of them as a story: ARGS="--seed 7"
+	@$(harness) simulate $(ARGS)
+
 .PHONY: up
 up: venv ## Run the whole of it here until Ctrl-C, to publish mail to and to look at
 	@$(harness) up $(ARGS)

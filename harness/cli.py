@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "scenario": "run a scenario, or list them",
+    "simulate": "put the drain through thousands of bad days on virtual time",
     "check": "check a saved run again",
     "report": "make a saved run's report.html anew",
     "runs": "list the saved runs",

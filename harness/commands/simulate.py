@@ -1,0 +1,125 @@
+"""Simulate ion's drain on virtual time: a day a seed, with what goes wrong drawn from the seed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from harness.checker import Verdict
+from harness.simulation import story
+from harness.simulation.coverage import Lines, never_struck
+from harness.simulation.plan import draw
+from harness.simulation.run import simulate
+
+if TYPE_CHECKING:
+    import argparse
+
+    from harness.simulation.plan import Plan
+    from harness.simulation.run import Result
+
+# Every so many seeds, the lines that run are noted (which takes time), and every so many the mails are read.
+LINES_EVERY, READ_EVERY = 10, 16
+MAX_STORIES = 3
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seeds", type=_range, default=range(1, 1001), metavar="A-B", help="default: 1-1000")
+    seeds.add_argument("--seed", type=int, metavar="N", help="one seed alone, told as a story")
+    parser.add_argument("--days", type=_positive, default=1, metavar="D", help="how long each world lasts (default: 1)")
+    parser.add_argument("--trace", action="store_true", help="with --seed: tell every single call")
+    parser.add_argument("--keep-long", action="store_true", help="do not shrink what breaks a promise")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Simulate; 0 where every promise was kept, 1 where one was broken."""
+    if args.seed is not None:
+        result = simulate(draw(args.seed, days=args.days), tracing=True, reading=True)
+        print(story.tell(result, calls=args.trace))
+        return (Verdict.INVALID if result.broken else Verdict.VALID).exit_code
+    return _many(args)
+
+
+def _many(args: argparse.Namespace) -> int:
+    seen: Counter[str] = Counter()
+    lines = Lines()
+    broken: list[Result] = []
+    mails = days = 0
+    began, console = time.monotonic(), Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("simulating", total=len(args.seeds))
+        for number, seed in enumerate(args.seeds):
+            plan = draw(seed, days=args.days)
+            if number % LINES_EVERY:
+                result = simulate(plan, reading=not number % READ_EVERY)
+            else:
+                with lines:
+                    result = simulate(plan)
+            seen += result.seen
+            days += args.days
+            mails += len(plan.publications)
+            if result.broken:
+                broken.append(result)
+                console.print(f"seed {seed}: {result.broken}", highlight=False, markup=False)
+            rate = days / (time.monotonic() - began) * 60
+            progress.update(bar, advance=1, description=f"{rate:,.0f} days/min, {len(broken)} broken")
+    for result in broken[:MAX_STORIES]:
+        print(f"\n{_story(result, keep_long=args.keep_long)}")
+    print(_summary(days, mails, time.monotonic() - began, len(broken), seen=seen, lines=lines))
+    return (Verdict.INVALID if broken else Verdict.VALID).exit_code
+
+
+def _story(result: Result, *, keep_long: bool) -> str:
+    """The story of a broken promise, as short as it can be made, and the plan that shows it again."""
+    plan = result.plan if keep_long else shortest(result)
+    return f"{story.tell(simulate(plan, tracing=True, reading=True))}\n{plan!r}"
+
+
+def shortest(result: Result) -> Plan:
+    """The shortest plan that breaks the same promise in the same way."""
+    from harness.simulation.shrink import shrink  # noqa: PLC0415 - Hypothesis takes its time to import
+
+    how = _how(result)
+    return shrink(result.plan, lambda plan: _how(simulate(plan, reading="changed" in how)) == how)
+
+
+def _how(result: Result) -> str:
+    """What was broken, without the names."""
+    return ":".join(result.broken.split(":")[:2])
+
+
+def _summary(days: int, mails: int, seconds: float, broken: int, *, seen: Counter[str], lines: Lines) -> str:
+    idle, unrun = never_struck(seen), lines.never_ran()
+    return "\n".join(
+        [
+            f"{days:,} days simulated in {seconds:,.0f} s: {60 * days / seconds:,.0f} days a minute",
+            f"{mails:,} published; {broken} promises broken",
+            "",
+            "what has struck, and what ion and AWS said, how often:",
+            *(f"  {count:>9,}  {what}" for what, count in sorted(seen.items()) if count),
+            f"faults that never struck: {', '.join(idle) or 'none'}",
+            f"lines of ion's dealing with failure that never ran (every {LINES_EVERY}th seed is watched):",
+            *(f"  {line}" for line in unrun or ["none"]),
+        ]
+    )
+
+
+def _range(text: str) -> range:
+    first, _, last = text.partition("-")
+    seeds = range(int(first), int(last or first) + 1)
+    if not seeds:
+        raise ValueError(text)
+    return seeds
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value

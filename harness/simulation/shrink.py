@@ -1,0 +1,74 @@
+"""The shortest plan that breaks the same promise.
+
+Hypothesis draws what is left of a plan, and shrinks it: towards fewer publications and faults, then towards plain ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING
+
+from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+
+from harness.simulation.plan import Plan, Publication
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypothesis.strategies import DrawFn
+
+    from harness.simulation.plan import Fault
+
+TRIES = 400
+# Of so many, one is dropped, or simplified, where Hypothesis only looks around; shrinking tries it for each.
+KEPT, PLAIN = 24, 9
+HOUR_SECONDS = 3600.0
+
+
+def shrink(plan: Plan, broken: Callable[[Plan], bool]) -> Plan:
+    """The shortest plan found that is still broken; the plan itself where none is."""
+    quiet = settings(
+        max_examples=TRIES,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        return find(_smaller(plan), broken, settings=quiet, random=Random(plan.seed))  # noqa: S311 - chance only
+    except NoSuchExample:
+        return plan
+
+
+@st.composite
+def _smaller(draw: DrawFn, plan: Plan) -> Plan:
+    """A plan with some of its publications and faults, some of them simpler."""
+    kept = st.integers(0, KEPT)
+    publications = tuple(_publication(draw, one) for one in plan.publications if draw(kept))
+    faults = tuple(_fault(draw, one) for one in plan.faults if draw(kept))
+    return replace(
+        plan,
+        publications=publications,
+        faults=faults,
+        connections=_either(draw, 1, plan.connections),
+        concurrency=_either(draw, 1, plan.concurrency),
+        max_attempts=_either(draw, 2, plan.max_attempts),
+        visibility=_either(draw, 120, plan.visibility),
+    )
+
+
+def _either(draw: DrawFn, plain: int, one: int) -> int:
+    return plain if plain != one and not draw(st.integers(0, PLAIN)) else one
+
+
+def _publication(draw: DrawFn, one: Publication) -> Publication:
+    plain = Publication(at=one.at, to=one.to[:1], redrive=one.redrive)
+    return plain if plain != one and not draw(st.integers(0, PLAIN)) else one
+
+
+def _fault(draw: DrawFn, one: Fault) -> Fault:
+    plain = replace(one, share=1.0, seconds=min(one.seconds, HOUR_SECONDS))
+    return plain if plain != one and not draw(st.integers(0, PLAIN)) else one
