@@ -199,7 +199,8 @@ class Drain:
                     self._settler.decide(Settlement(message=one.message, hide_seconds=wait))
                 case Conflict():
                     failure = ("id-conflict", f"another mail was published with the id {one.claim.id!r}")
-                    own = one.message.message_id
+                    # Of the document, not of the message: what is published twice is one mail under this id too.
+                    own = f"conflict {one.claim.digest[:32]}"
                     id_ = own if one.claim.id != own else f"{own} {one.claim.owner}"  # somebody has taken even that
                     apart = one.under(id_, default_sender=self._settings.smtp.default_sender)
                     conflicts.append(replace(apart, failure=failure))
