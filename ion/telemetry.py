@@ -54,6 +54,7 @@ class Telemetry:
             secrets: Texts that no line may show; those of under four characters cannot be kept out.
         """
         self.aws_calls: Counter[str] = Counter()
+        self._told_calls: Counter[str] = Counter()
         self._mask_addresses = settings.mask_addresses
         self._secrets = [secret for secret in secrets if len(secret) >= SECRET_MIN_CHARACTERS]
         self._lock = Lock()
@@ -113,7 +114,11 @@ class Telemetry:
             self._metrics.add_metric(name=metric, unit=unit, value=value)
 
     def flush(self) -> None:
-        """Write what was counted and observed since the last time as one EMF document; nothing if there was nothing."""
+        """Write what came since the last time: AWS calls by operation as a log line, all else as one EMF document."""
+        with self._lock:
+            calls, self._told_calls = self.aws_calls - self._told_calls, self.aws_calls.copy()
+        if calls:
+            self.log("aws-calls", calls=calls)
         with self._lock:
             for metric, value in self._counts.items():
                 self._metrics.add_metric(name=metric, unit=MetricUnit.Count, value=value)

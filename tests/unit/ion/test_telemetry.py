@@ -279,7 +279,7 @@ def test_threads(telemetry: Telemetry, lines: Lines):
 
 
 def test_watching_a_client(telemetry: Telemetry, lines: Lines):
-    """Every HTTP request of a watched client counts, retries included, and only once."""
+    """Every HTTP request of a watched client counts once, retries included; a flush tells them by operation."""
     client = boto3.client(
         "sqs",
         endpoint_url="http://127.0.0.1:9",
@@ -291,12 +291,20 @@ def test_watching_a_client(telemetry: Telemetry, lines: Lines):
     telemetry.watch(client)
     telemetry.watch(client)
 
-    with pytest.raises(EndpointConnectionError):
-        client.receive_message(QueueUrl="http://127.0.0.1:9/1/x")
-    telemetry.flush()
+    def receive() -> None:
+        with pytest.raises(EndpointConnectionError):
+            client.receive_message(QueueUrl="http://127.0.0.1:9/1/x")
 
-    assert telemetry.aws_calls == {"sqs.ReceiveMessage": 2}
-    assert lines()[0]["AwsCalls"] == [2]
+    receive()
+    telemetry.flush()
+    told, document = lines()
+    assert (told["stage"], told["calls"]) == ("aws-calls", {"sqs.ReceiveMessage": 2})
+    assert document["AwsCalls"] == [2]
+
+    receive()
+    telemetry.flush()
+    assert telemetry.aws_calls == {"sqs.ReceiveMessage": 4}
+    assert lines()[-2]["calls"] == {"sqs.ReceiveMessage": 2}  # since the last time
 
 
 def test_a_plain_record_of_the_logging_package(telemetry: Telemetry, lines: Lines):
