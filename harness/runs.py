@@ -71,7 +71,9 @@ class Run:
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Replace the results; a reader sees the old ones or the new ones, never half of them."""
         scratch = self.results_file.with_suffix(".json.new")
-        scratch.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
+        # Half a surrogate pair, which only JSON's own escape can hold, comes from whoever published it so.
+        scratch.write_text(text, encoding="utf-8", errors="backslashreplace")
         scratch.replace(self.results_file)
 
     def results(self) -> dict[str, Any]:
@@ -81,7 +83,7 @@ class Run:
             RunError: There are none (the run was killed, or still goes on), or they cannot be read.
         """
         try:
-            found = json.loads(self.results_file.read_text())
+            found = json.loads(self.results_file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise RunError(f"{self.directory} has no results.json: it was killed, or still runs") from error
         except (OSError, ValueError) as error:

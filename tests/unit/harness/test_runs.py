@@ -46,8 +46,8 @@ def test_results_are_replaced_whole(tmp_path):
     """Results come back as written, and nothing half-written lies about."""
     run = runs.create("burst", root=tmp_path)
     run.write_results({"verdict": "unknown"})
-    run.write_results({"verdict": "valid", "subject": "Grüße"})
-    assert run.results() == {"verdict": "valid", "subject": "Grüße"}
+    run.write_results({"verdict": "valid", "subject": "Grüße \ud800"})
+    assert run.results() == {"verdict": "valid", "subject": "Grüße \ud800"}
     assert [path.name for path in run.directory.iterdir() if path.is_file()] == ["results.json"]
 
 
