@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from harness.results import when
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from harness.facts import Depth, Facts
     from harness.history import Event
@@ -68,6 +68,8 @@ class Course:
         dead: When a mail was dead-lettered.
         depths: The queues.
         windows: The faults.
+        alarms: When the wake-up alarm stood at ALARM.
+        kills: When the function was killed, by the fault that did it.
         arrivals: The delivered mails in the order of their publishing.
     """
 
@@ -79,6 +81,8 @@ class Course:
     dead: Sequence[float]
     depths: Sequence[Depth]
     windows: Sequence[Window]
+    alarms: Sequence[Window]
+    kills: Mapping[str, Sequence[float]]
     arrivals: Sequence[Arrival]
 
     @classmethod
@@ -101,6 +105,10 @@ class Course:
         times = [*published, *delivered, *(each.at for each in facts.depths), *(each["t"] for each in facts.faults)]
         times += [mail.began for mail in facts.published.values()]
         times += [each["t"] for each in (facts.started, facts.finished) if each]
+        kills: dict[str, list[float]] = defaultdict(list)
+        for event in events:
+            if event.get("event") == "function.killed":
+                kills[str(event.get("fault", ""))].append(float(event["t"]))
         began = float(facts.started.get("t", min(times, default=0.0)))
         ended = max(float(facts.finished.get("t", 0.0)), *times, began + 1.0)
         return cls(
@@ -112,6 +120,8 @@ class Course:
             dead=sorted(at for at in dead if at),
             depths=facts.depths,
             windows=list(_windows(facts.faults, ended)),
+            alarms=list(_alarms(events, ended)),
+            kills=kills,
             arrivals=sorted(_arrivals(facts), key=lambda each: each.at),
         )
 
@@ -136,6 +146,17 @@ def _windows(events: Iterable[Event], end: float) -> Iterator[Window]:
             detail=plain(more),
             healed=bool(stop),
         )
+
+
+def _alarms(events: Iterable[Event], end: float) -> Iterator[Window]:
+    since: float | None = None
+    for event in events:
+        if event.get("event") == "alarm" and (event["state"] == "ALARM") != (since is not None):
+            if since is not None:
+                yield Window(name="alarm", began=since, ended=float(event["t"]), detail="", healed=True)
+            since = None if since is not None else float(event["t"])
+    if since is not None:
+        yield Window(name="alarm", began=since, ended=end, detail="", healed=False)
 
 
 def _arrivals(facts: Facts) -> Iterator[Arrival]:

@@ -127,18 +127,18 @@ def _reasons(results: Mapping[str, Any], facts: Facts, course: Course) -> Iterat
         known = {
             name: what for name, what in breach["mails"].items() if name in facts.published or name in facts.accepted
         }
-        yield breach["what"].capitalize(), known, True
+        yield breach["what"], known, True
     letters = {letter.workload: _why(letter.attributes) for letter in facts.letters if letter.workload}
     log = attempts(facts)
     tries = {workload: sum(each["result"] != "delivered" for each in told) for workload, told in log.items()}
     often = sorted((workload for workload, count in tries.items() if count > 1), key=lambda name: -tries[name])
     slowest = sorted(course.arrivals, key=lambda each: -each.seconds)
     ambiguous = [each.workload for each in course.arrivals if each.kind == "ambiguous"]
-    yield "Ambiguous", dict.fromkeys(ambiguous, "nobody could know whether the server had taken it (RFC 1047)"), False
-    yield "Dead-lettered", letters, False
-    yield "Still pending", dict.fromkeys(results["sets"].get("pending", ()), "still in the queue at the end"), False
-    yield "Tried most often", {name: f"{tries[name]} sends came to nothing" for name in often}, False
-    yield "Slowest", {each.workload: f"{each.seconds:.2f} s" for each in slowest}, False
+    yield "ambiguous", dict.fromkeys(ambiguous, "nobody could know whether the server had taken it (RFC 1047)"), False
+    yield "dead-lettered", letters, False
+    yield "still pending", dict.fromkeys(results["sets"].get("pending", ()), "still in the queue at the end"), False
+    yield "tried most often", {name: f"{tries[name]} sends came to nothing" for name in often}, False
+    yield "slowest", {each.workload: f"{each.seconds:.2f} s" for each in slowest}, False
 
 
 def _why(attributes: Mapping[str, str]) -> str:

@@ -81,6 +81,7 @@ def render(run: Run, results: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         finalize=_harmless,
     )
+    environment.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:]}"
     try:
         events = list(history.read(run.history))
     except HistoryError:

@@ -65,7 +65,8 @@ STYLE: Any = {  # matplotlib names the type of each key
 }
 WIDE, NARROW = 980, 370  # widths in pixels; the page shows the one that fits
 LEFT, RIGHT, BOTTOM, TOP = 56, 12, 26, 10
-LANE = 17
+LANE = 25
+LETTER = 6.4  # as wide is one, in pixels, as a rule
 MOST_LANES = 12
 MOST_POINTS = 1500
 MOST_BINS = 240
@@ -122,7 +123,7 @@ def _both(drawing: Callable[[str, int], Markup], *, note: str = "") -> Picture:
 
 def _rates(course: Course, name: str, width: int) -> Markup:
     names = list(dict.fromkeys(window.name for window in course.windows))[:MOST_LANES]
-    lanes = LANE * len(names)
+    lanes = LANE * (len(names) + bool(course.alarms))
     figure, axes = _axes(width, 200 + lanes, top=TOP + lanes)
     _time(axes, course, width)
     edges, counts = _histograms(course)
@@ -135,36 +136,62 @@ def _rates(course: Course, name: str, width: int) -> Markup:
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}/s"))
     for row, fault in enumerate(names):
-        _lane(axes, fault, [each for each in course.windows if each.name == fault], course, row + 0.5 - len(names))
+        windows = [each for each in course.windows if each.name == fault]
+        _lane(axes, course, fault, windows, course.kills.get(fault, ()), y=TOP + lanes - LANE * row)
+    if course.alarms:
+        _lane(axes, course, "wake-up alarm", course.alarms, (), y=TOP + LANE, colour="published")
     return _svg(figure, f"rates-{name}", "Mails published, delivered, deferred and dead-lettered a second, over time")
 
 
-def _lane(axes: Axes, fault: str, windows: Iterable[Window], course: Course, row: float) -> None:
-    """A fault's own line above the axes: when it was there, and its name, after that or before it."""
-    height = axes.get_window_extent().height
-    middle = 1 + (TOP - 4 - LANE * row) / height
+def _lane(
+    axes: Axes,
+    course: Course,
+    text: str,
+    windows: Sequence[Window],
+    ticks: Iterable[float],
+    *,
+    y: float,
+    colour: str = "faint",
+) -> None:
+    """A line of its own, its upper edge `y` pixels above the axes: a bar while it lasted, and its name over that."""
+    box, span = axes.get_window_extent(), course.ended - course.began
+    above = axes.get_xaxis_transform()
+    bar = 1 + (y - LANE + 4) / box.height
     for each in windows:
-        ends = (each.began - course.began, max(each.ended, each.began) - course.began)
+        began = each.began - course.began
+        ended = max(each.ended - course.began, began + span / 400)
         axes.plot(
-            ends,
-            (middle, middle),
-            transform=axes.get_xaxis_transform(),
-            color=COLOURS["faint"],
-            linewidth=5,
-            solid_capstyle="round" if ends[0] == ends[1] else "butt",
+            (began, ended),
+            (bar, bar),
+            transform=above,
+            color=COLOURS[colour],
+            linewidth=4,
+            solid_capstyle="butt",
             clip_on=False,
         )
-    text = fault.encode("ascii", "replace").decode()[:40]
-    span = course.ended - course.began
-    late = ends[1] > 0.6 * span
+    for at in ticks:
+        axes.plot(
+            at - course.began,
+            bar,
+            transform=above,
+            color=COLOURS["dead"],
+            marker="x",
+            markersize=6,
+            markeredgewidth=1.6,
+            clip_on=False,
+        )
+    text = text.encode("ascii", "replace").decode()  # matplotlib's own font measures nothing else without a warning
+    room = int(box.width / LETTER)
+    text = text if len(text) <= room else f"{text[: room - 3]}..."
+    left = min((windows[0].began - course.began) / span * box.width, box.width - LETTER * len(text))
     axes.annotate(
         text,
-        (ends[1] if not late else min(each.began for each in windows) - course.began, middle),
-        xycoords=axes.get_xaxis_transform(),
-        xytext=(-7 if late else 7, 0),
+        (max(0.0, left) / box.width * span, bar),
+        xycoords=above,
+        xytext=(0, 4),
         textcoords="offset points",
-        ha="right" if late else "left",
-        va="center_baseline",
+        ha="left",
+        va="baseline",
         fontsize=11,
         annotation_clip=False,
     )
