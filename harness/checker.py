@@ -209,10 +209,20 @@ def _both(facts: Facts, letters: Mapping[str, list[Letter]]) -> dict[str, str]:
         if letters[workload] and mail.most == 1:  # of several copies one may have failed
             accepted = facts.accepted.get(workload, [])
             got = {recipient for each in accepted if each.confirmed for recipient in each.recipients}
-            named = got & frozenset().union(*(letter.recipients for letter in letters[workload]))
+            current = [letter.recipients for letter in letters[workload] if not _answered(facts, letter)]
+            named = got & frozenset().union(*current)
             if named:
                 found[workload] = f"{', '.join(sorted(named))} got it"
     return found
+
+
+def _answered(facts: Facts, letter: Letter) -> bool:
+    """Whether the mail has been redriven from another letter of the same failure.
+
+    SQS may take a letter and lose its answer, and a redrive may die before it deletes one: then there are two.
+    """
+    item = facts.ledger.get(letter.attributes.get("ion-id", ""), {})
+    return int(item.get("generation", 0)) > int(letter.attributes.get("ion-redrives", 0))
 
 
 def _sort_open(facts: Facts, open_mails: Mapping[str, str]) -> tuple[list[str], list[str]]:
