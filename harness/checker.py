@@ -149,6 +149,8 @@ def _doubt(facts: Facts, report: Report) -> None:
         report.doubts.append("the run did not end: it was killed, or still goes on")
     elif facts.finished["reason"] != "drained":
         report.doubts.append(f"the run ended before the queue was empty: {facts.finished['reason']}")
+        if facts.finished.get("unfinished"):
+            report.doubts.append(f"faults still to come or to end: {', '.join(facts.finished['unfinished'])}")
     report.doubts += [f"the sink failed: {trouble}" for trouble in facts.troubles]
 
 

@@ -181,8 +181,8 @@ class Facts:
         ledger: The ledger's items at the end, by id.
         depths: The queues over time.
         faults: The fault.started and fault.ended events.
-        planned: The names of the faults that the schedule has.
-        alarm_states: The states that the wake-up alarm went through.
+        planned: The fault.planned events.
+        alarms: The names of the alarms that fired: `wake-up`, `dead letters`.
         troubles: What went wrong in the harness itself.
     """
 
@@ -194,8 +194,8 @@ class Facts:
     ledger: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     depths: list[Depth] = field(default_factory=list)
     faults: list[Event] = field(default_factory=list)
-    planned: list[str] = field(default_factory=list)
-    alarm_states: list[str] = field(default_factory=list)
+    planned: list[Event] = field(default_factory=list)
+    alarms: set[str] = field(default_factory=set)
     troubles: list[str] = field(default_factory=list)
 
     @classmethod
@@ -232,8 +232,8 @@ class Facts:
             ledger={event["item"]["id"]: event["item"] for event in seen["ledger"]},
             depths=[Depth.of(event) for event in seen["depth"]],
             faults=sorted(seen["fault.started"] + seen["fault.ended"], key=lambda event: float(event["t"])),
-            planned=[event["name"] for event in seen["fault.planned"]],
-            alarm_states=[event["state"] for event in seen["alarm"]],
+            planned=seen["fault.planned"],
+            alarms={event["name"] for event in seen["alarm"] if event["state"] == "ALARM"},
             troubles=[event["text"] for event in seen["smtp.trouble"]],
         )
 

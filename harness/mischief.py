@@ -1,6 +1,6 @@
 """How an SMTP server goes wrong, in pieces that can be named, put together and scheduled.
 
-A `Mischief` is the sink's `faults.Faults`: it holds the pieces that are active now and asks each of them at every stage.
+A `Mischief` is the sink's `faults.Faults`: it holds the pieces that are active now, and at every stage asks each.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Active:
         self.over = False
         self.struck = 0
         self._seed = seed
-        self._dice = random.Random(f"{seed}/{name}")  # noqa: S311 - repeatable is what it must be
+        self._dice = random.Random(seed)  # noqa: S311 - repeatable is what it must be
         self._first_seen: dict[tuple[str, str], float] = {}
         self._budget = misdeed.per_second or 0.0
         self._refilled = time.monotonic()
@@ -72,22 +72,18 @@ class _Active:
     def fits(self, visit: Visit) -> bool:
         """Whether it strikes this visit."""
         deed = self.misdeed
-        if deed.stages and visit.stage not in deed.stages:
-            return False
-        if deed.times is not None and self.struck >= deed.times:
-            return False
-        if deed.pattern and not re.search(deed.pattern, visit.recipient):
+        aimed_at = not deed.stages or visit.stage in deed.stages
+        spent = deed.times is not None and self.struck >= deed.times
+        if not aimed_at or spent or not re.search(deed.pattern, visit.recipient):
             return False
         if deed.greylist_seconds is not None:
             first = self._first_seen.setdefault((visit.sender, visit.recipient), time.monotonic())
             return time.monotonic() < first + deed.greylist_seconds
         if deed.per_second is not None and self._within_rate(deed.per_second):
             return False
-        if deed.share >= 1:
-            return True
-        if visit.recipient:
-            return random.Random(f"{self._seed}/{self.name}/{visit.recipient}").random() < deed.share  # noqa: S311
-        return self._dice.random() < deed.share
+        # A recipient has dice of its own: what it has met once it meets again.
+        own = random.Random(f"{self._seed}/{visit.recipient}")  # noqa: S311 - as above
+        return (own if visit.recipient else self._dice).random() < deed.share
 
     async def strike(self) -> Misbehaviour | None:
         """Do it; None where the server then goes on as it should."""
@@ -95,7 +91,7 @@ class _Active:
         self.struck += 1
         if deed.delay_seconds or deed.jitter_seconds:
             await asyncio.sleep(deed.delay_seconds + self._dice.random() * deed.jitter_seconds)
-        while deed.hang and not self.over:
+        while deed.hang and not self.over:  # noqa: ASYNC110 - another thread ends it
             await asyncio.sleep(HANG_POLL_SECONDS)
         if deed.reply or deed.drop or deed.drip_seconds:
             return Misbehaviour(reply=deed.reply, drop=deed.drop, drip_seconds=deed.drip_seconds)
@@ -121,7 +117,8 @@ class Mischief:
 
     def begin(self, name: str, misdeeds: Iterable[Misdeed]) -> None:
         """Let misdeeds happen from now on, under a name."""
-        self._active = [*self._active, *(_Active(name, deed, str(self._seed)) for deed in misdeeds)]
+        begun = [_Active(name, deed, f"{self._seed}/{name}/{number}") for number, deed in enumerate(misdeeds)]
+        self._active = [*self._active, *begun]
 
     def end(self, name: str) -> None:
         """Let what was begun under a name happen no more."""

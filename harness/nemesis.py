@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -35,9 +35,20 @@ When = Callable[["Tally"], bool]
 """A condition of the run so far."""
 
 
-def accepted(count: int) -> When:
-    """Once the server has accepted so many mails."""
-    return lambda tally: tally.accepted >= count
+def accepted(share: float) -> When:
+    """Once the server has accepted so large a share of as many mails as there will be, one at least."""
+    return lambda tally: tally.accepted >= max(1, share * tally.mails)
+
+
+def all_dead(tally: Tally) -> bool:
+    """Once every mail has ended in the dead-letter queue, or with its recipients."""
+    published = tally.acknowledged >= tally.mails
+    return published and tally.outstanding <= tally.depth.dead and not tally.depth.waiting
+
+
+def alarmed(alarm: str) -> When:
+    """Once that alarm (`wake-up` or `dead letters`) has fired."""
+    return lambda tally: alarm in tally.alarmed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +63,7 @@ class Fault:
         when: It begins no earlier than this holds.
         until: It ends no earlier than this holds.
         heals: Whether it ends with the healing, at the latest; one that does not lasts for the whole run.
+        must_strike: Whether a run in which it never strikes proves nothing.
     """
 
     name: str
@@ -61,6 +73,7 @@ class Fault:
     when: When | None = None
     until: When | None = None
     heals: bool = True
+    must_strike: bool = True
     instant: ClassVar[bool] = False
 
     def begin(self, world: World) -> None:
@@ -78,9 +91,7 @@ class Fault:
 
     def plan(self) -> dict[str, Any]:
         """What the schedule says of it: all that the seed decides."""
-        return {
-            k: v for k, v in asdict(self).items() if isinstance(v, str | int | float) and k not in {"name", "heals"}
-        }
+        return {name: value for name, value in _plain(self).items() if name != "name"}
 
 
 @dataclass(kw_only=True)
@@ -94,6 +105,7 @@ class World:
         history: Where to tell.
         random: The schedule's dice.
         struck: How often each fault has struck.
+        kept: What a fault has to remember while it lasts, by its name.
         trouble: The rules of trouble on the AWS side, by the fault that made them.
     """
 
@@ -103,6 +115,7 @@ class World:
     history: History
     random: Random
     struck: Counter[str] = field(default_factory=Counter)
+    kept: dict[str, float] = field(default_factory=dict)
     trouble: dict[str, tuple[TroubleRule, ...]] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
@@ -156,14 +169,14 @@ class SizeLimit(Fault):
 
     def begin(self, world: World) -> None:
         """Begin; connections that stand have heard another limit."""
-        world.struck[f"{self.name} before"] = world.rig.sink.size_limit
+        world.kept[self.name] = world.rig.sink.size_limit
         world.rig.sink.size_limit = self.size
         world.rig.sink.drop_all()
         world.struck[self.name] += 1
 
     def end(self, world: World) -> None:
         """End."""
-        world.rig.sink.size_limit = world.struck.pop(f"{self.name} before")
+        world.rig.sink.size_limit = int(world.kept[self.name])
         world.rig.sink.drop_all()
 
 
@@ -180,8 +193,7 @@ class Kill(Fault):
     def again(self, world: World) -> None:
         """Kill once more, where it is time and something runs."""
         now = time.monotonic()
-        key = f"{self.name} next"
-        if now * 1000 < world.struck[key]:
+        if now < world.kept.get(self.name, 0.0):
             return
         killed = []
         for pid in world.rig.stack.function_pids():
@@ -190,7 +202,7 @@ class Kill(Fault):
                 killed.append(pid)
         if killed:
             world.struck[self.name] += 1
-            world.struck[key] = int(1000 * (now + self.every * world.random.uniform(0.5, 1.5)))
+            world.kept[self.name] = now + self.every * world.random.uniform(0.5, 1.5)
             world.history.record("function.killed", fault=self.name, pids=killed)
 
 
@@ -202,6 +214,7 @@ class Aws(Fault):
 
     def begin(self, world: World) -> None:
         """Begin."""
+        world.kept[self.name] = self._hit(world)
         world.trouble[self.name] = self.rules
         world.apply_trouble()
 
@@ -211,7 +224,10 @@ class Aws(Fault):
         world.apply_trouble()
 
     def struck(self, world: World) -> int:
-        """How many calls were hit."""
+        """How many calls were hit, by this fault or by one beside it that hits the same services."""
+        return self._hit(world) - int(world.kept[self.name])
+
+    def _hit(self, world: World) -> int:
         services = {rule.service for rule in self.rules}
         counts = world.rig.stack.emulator.trouble_counts()
         return sum(count for name, count in counts.items() if name.partition(".")[0] in services)
@@ -296,6 +312,19 @@ class Nemesis:
         self._published.set()
 
     @property
+    def waits_for_time(self) -> bool:
+        """Whether something is to come by the clock alone: whoever waits for it does not wait in vain."""
+        now = time.monotonic()
+        lasting = any(each.seconds is not None and now - since < each.seconds for each, since in list(self._active))
+        return lasting or any(now - self._begun.get(each.after, now) < each.start for each in list(self._waiting))
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The faults that have not come, and those that have come and wait for something to end."""
+        waiting = [fault.name for fault, _ in list(self._active) if fault.heals]
+        return [fault.name for fault in list(self._waiting)] + waiting
+
+    @property
     def over(self) -> bool:
         """Whether every fault has come and everything that heals is healed."""
         if self._failure is not None:
@@ -348,3 +377,11 @@ class Nemesis:
         self._active = [each for each in self._active if each[0] is not fault]
         fault.end(self.world)
         self.world.history.record("fault.ended", name=fault.name, struck=fault.struck(self.world))
+
+
+def _plain(value: Any) -> Any:
+    """A fault as JSON has it, without what is as it is anyway, and without the conditions, which are code."""
+    if is_dataclass(value):
+        found = {each.name: (getattr(value, each.name), each.default) for each in fields(value)}
+        return {name: _plain(one) for name, (one, default) in found.items() if one != default and not callable(one)}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value

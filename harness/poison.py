@@ -11,6 +11,9 @@ from harness.workload import WORKLOAD_HEADER, Mail
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+POISON = "-poison-"
+"""In the name of each."""
+
 _GOOD: dict[str, Any] = {"action": "send", "recipient": "ann@example.com", "subject": "hello", "body_text": "hello"}
 
 
@@ -51,7 +54,7 @@ _BODIES = (
 def poison(count: int, *, run: str) -> Iterator[Mail]:
     """So many bodies, each unlike all others by the name of its workload where that does not change its nature."""
     for number, body in itertools.islice(enumerate(itertools.cycle(_BODIES)), count):
-        workload = f"{run}-poison-{number:04d}"
+        workload = f"{run}{POISON}{number:04d}"
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):

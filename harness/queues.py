@@ -1,7 +1,8 @@
-"""A look into a stack's queues and ledger, as plain values for the history."""
+"""A look into a stack's queues, alarms and ledger, as plain values for the history."""
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,31 @@ def depth(stack: Stack) -> dict[str, int]:
     return {name: int(sizes[attribute]) for name, attribute in _SIZES.items()} | {
         "dead": sum(int(dead[attribute]) for attribute in _SIZES.values())
     }
+
+
+class Alarms:
+    """The alarms of a stack, `wake-up` and `dead letters`.
+
+    What they went through is read from their histories: the wake-up alarm is in ALARM only until the function wakes.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self._cloudwatch = stack.emulator.client("cloudwatch")
+        names = {"wake-up": stack.names.alarm, "dead letters": stack.names.deadletter_alarm}
+        self._names = names
+        self._known = {name: len(self._history(name)) for name in names}
+
+    def changes(self) -> Iterator[dict[str, str]]:
+        """The changes of state since the last look, the oldest first: which alarm, and its new state."""
+        for name in self._names:
+            history = self._history(name)
+            for item in history[self._known[name] :]:
+                yield {"name": name, "state": json.loads(item["HistoryData"])["newState"]["stateValue"]}
+            self._known[name] = len(history)
+
+    def _history(self, name: str) -> list[dict[str, Any]]:
+        found = self._cloudwatch.describe_alarm_history(AlarmName=self._names[name], HistoryItemType="StateUpdate")
+        return sorted(found["AlarmHistoryItems"], key=lambda item: item["Timestamp"])
 
 
 def left_behind(stack: Stack) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -45,6 +45,7 @@ def standing(
     history: History,
     settings: Mapping[str, str],
     *,
+    emulator: Emulator | None = None,
     by: str = "boto3",
     function_seconds: int = 120,
     concurrency: int = 1,
@@ -55,6 +56,7 @@ def standing(
         saved: Where mail and logs go.
         history: Where everything that happens goes.
         settings: ion's settings by `section.key`.
+        emulator: A LocalStack that stands already; the stack is removed from it at the end.
         by: One of `BY`.
         function_seconds: The function's time-out.
         concurrency: How many functions may run at once.
@@ -66,14 +68,14 @@ def standing(
     built = artifact.build()
     history.record("phase", name="starting")
     with (
-        _emulator(saved) as emulator,
-        Sink(history=history, mail=saved.mail, address=emulator.host_address, name=emulator.host_name) as sink,
+        contextlib.nullcontext(emulator) if emulator else _emulator(saved) as localstack,
+        Sink(history=history, mail=saved.mail, address=localstack.host_address, name=localstack.host_name) as sink,
     ):
         deploy = (
             partial(terraform.deploy, directory=saved.directory / "terraform") if by == "terraform" else stack.deploy
         )
         deployed = deploy(
-            emulator,
+            localstack,
             built.path,
             environment=environment(sink, settings),
             timeout_seconds=function_seconds,
@@ -83,7 +85,7 @@ def standing(
         try:
             yield Rig(sink=sink, stack=deployed, artifact=built)
         finally:
-            if not emulator.embedded:  # ours ends as a whole
+            if emulator or not localstack.embedded:  # ours ends as a whole
                 deployed.destroy()
 
 

@@ -20,7 +20,7 @@ from harness.errors import LocalStackError
 from harness.history import History
 from harness.mischief import Mischief
 from harness.nemesis import Nemesis, World
-from harness.queues import depth, left_behind
+from harness.queues import Alarms, depth, left_behind
 from harness.report import page
 from harness.tally import Tally
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.live import View
+    from harness.localstack.process import Emulator
     from harness.runs import Run
     from harness.scenario import Scenario
     from harness.stack import Stack
@@ -54,8 +55,17 @@ class Options:
     seconds: float = 20.0
 
 
-def run(name: str, scenario: Scenario, options: Options, view: View) -> tuple[Run, dict[str, Any]]:
+def run(
+    name: str, scenario: Scenario, options: Options, view: View, *, emulator: Emulator | None = None
+) -> tuple[Run, dict[str, Any]]:
     """Run it; returns where it is kept, and its results. Ctrl-C ends it early: everything stopped, all captured kept.
+
+    Args:
+        name: The scenario's name.
+        scenario: What is to happen.
+        options: What the command line says.
+        view: Where to show the run.
+        emulator: A LocalStack to use, as it is; without one, the run has its own.
 
     Raises:
         HarnessError: Something that it needs could not be built or started.
@@ -65,7 +75,7 @@ def run(name: str, scenario: Scenario, options: Options, view: View) -> tuple[Ru
     with History(saved.history) as history, view.showing(tally):
         history.subscribe(tally.take)
         try:
-            finished = _Experiment(saved, scenario, options, history, tally).run()
+            finished = _Experiment(saved, scenario, options, history, tally).run(emulator)
         except KeyboardInterrupt:
             finished = {"reason": "interrupted"}
         except (BotoCoreError, ClientError) as error:
@@ -87,15 +97,15 @@ class _Experiment:
         self._options = options
         self._history = history
         self._tally = tally
-        self._alarm = ""
         self._settings = {**rig.SETTINGS, "smtp.max_connections": str(options.connections), **scenario.settings}
 
-    def run(self) -> dict[str, Any]:
+    def run(self, emulator: Emulator | None) -> dict[str, Any]:
         """All of it; returns how it ended."""
         with rig.standing(
             self._saved,
             self._history,
             self._settings,
+            emulator=emulator,
             by=self._options.deploy,
             function_seconds=self._scenario.function_seconds,
             concurrency=self._scenario.concurrency,
@@ -187,29 +197,23 @@ class _Experiment:
         )
         return Nemesis(self._scenario.schedule(self._options.seed, self._options.seconds), world)
 
-    def _look_at_alarm(self, deployed: Stack) -> None:
-        """Write down when the wake-up alarm changes its state."""
-        alarms = deployed.emulator.client("cloudwatch").describe_alarms(AlarmNames=[deployed.names.alarm])
-        states = [alarm["StateValue"] for alarm in alarms["MetricAlarms"]]
-        if states and states[0] != self._alarm:
-            self._alarm = states[0]
-            self._history.record("alarm", name=deployed.names.alarm, state=self._alarm)
-
     def _watch(self, publishing: threading.Thread, nemesis: Nemesis, deployed: Stack) -> dict[str, Any]:
         """Wait until all is over: delivered or dead-lettered, or no hope left."""
         began = moved = time.monotonic()
         quiet: float | None = None
         progress = self._tally.progress
+        alarms = Alarms(deployed)
         while True:
             time.sleep(POLL_SECONDS)
             self._history.record("depth", **depth(deployed))
-            self._look_at_alarm(deployed)
+            for change in alarms.changes():
+                self._history.record("alarm", **change)
             now = time.monotonic()
             if not publishing.is_alive() and self._tally.phase == "publishing":
                 nemesis.published()
                 self._phase("delivering")
             busy = publishing.is_alive() or not nemesis.over
-            if busy or self._tally.progress != progress:
+            if publishing.is_alive() or nemesis.waits_for_time or self._tally.progress != progress:
                 progress, moved = self._tally.progress, now
             if busy or self._tally.depth.waiting:
                 quiet = None
@@ -219,6 +223,8 @@ class _Experiment:
             if quiet is not None and now - quiet >= (SETTLED_SECONDS if complete else MISSING_SECONDS):
                 return {"reason": "drained"}
             if now - moved > self._scenario.stall_seconds:
-                return {"reason": "stalled", "stalled_seconds": self._scenario.stall_seconds}
+                stalled = self._scenario.stall_seconds
+                return {"reason": "stalled", "stalled_seconds": stalled, "unfinished": nemesis.unfinished}
             if now - began > self._scenario.timeout_seconds:
-                return {"reason": "timeout", "timeout_seconds": self._scenario.timeout_seconds}
+                timeout = self._scenario.timeout_seconds
+                return {"reason": "timeout", "timeout_seconds": timeout, "unfinished": nemesis.unfinished}

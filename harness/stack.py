@@ -80,6 +80,11 @@ class Names:
         return f"{self.function}-input-queue-size-alarm"
 
     @property
+    def deadletter_alarm(self) -> str:
+        """The alarm on the dead-letter queue's messages."""
+        return f"{self.function}-dead-letters-alarm"
+
+    @property
     def alarm_topic(self) -> str:
         """The SNS topic of its actions."""
         return f"{self.alarm}-topic"
@@ -153,7 +158,7 @@ def deploy(
         secret: What the secret holds: any of server, port, username, password, ca.
         prefix: What each name begins with.
         handler: The function's handler.
-        alarm_period_seconds: The alarm's period: 10, 30 or a multiple of 60.
+        alarm_period_seconds: The alarms' period: 10, 30 or a multiple of 60.
         timeout_seconds: The function's timeout.
         reserved_concurrency: How many invocations may run at once.
         memory_mb: The function's memory.
@@ -181,7 +186,7 @@ def deploy(
             FunctionName=names.function, ReservedConcurrentExecutions=reserved_concurrency
         )
         _make_topics(emulator, names, function_arn)
-        _make_alarm(emulator, names, alarm_period_seconds)
+        _make_alarms(emulator, names, alarm_period_seconds)
     except BaseException:
         with contextlib.suppress(Exception):
             _remove(emulator, names)
@@ -341,21 +346,29 @@ def _make_topics(emulator: Emulator, names: Names, function_arn: str) -> None:
         sns.subscribe(TopicArn=arn, Protocol="lambda", Endpoint=function_arn)
 
 
-def _make_alarm(emulator: Emulator, names: Names, period_seconds: int) -> None:
-    emulator.client("cloudwatch").put_metric_alarm(
-        AlarmName=names.alarm,
-        AlarmDescription=f"Wakes the function {names.function} while a message is visible in {names.queue}.",
-        Namespace="AWS/SQS",
-        MetricName="ApproximateNumberOfMessagesVisible",
-        Dimensions=[{"Name": "QueueName", "Value": names.queue}],
-        Statistic="Maximum",
-        Period=period_seconds,
-        EvaluationPeriods=1,
-        ComparisonOperator="GreaterThanOrEqualToThreshold",
-        Threshold=1,
-        TreatMissingData="notBreaching",
-        AlarmActions=[names.topic_arn(names.alarm_topic)],
-    )
+def _make_alarms(emulator: Emulator, names: Names, period_seconds: int) -> None:
+    """The one that wakes the function, and the one that wakes people, whom nobody has named here."""
+
+    def make(name: str, description: str, queue: str, actions: list[str]) -> None:
+        emulator.client("cloudwatch").put_metric_alarm(
+            AlarmName=name,
+            AlarmDescription=description,
+            Namespace="AWS/SQS",
+            MetricName="ApproximateNumberOfMessagesVisible",
+            Dimensions=[{"Name": "QueueName", "Value": queue}],
+            Statistic="Maximum",
+            Period=period_seconds,
+            EvaluationPeriods=1,
+            ComparisonOperator="GreaterThanOrEqualToThreshold",
+            Threshold=1,
+            TreatMissingData="notBreaching",
+            AlarmActions=actions,
+        )
+
+    wake_up = f"Wakes the function {names.function} while a message is visible in {names.queue}."
+    make(names.alarm, wake_up, names.queue, [names.topic_arn(names.alarm_topic)])
+    dead = f"Mail lies in {names.deadletter}; each message's attributes say why."
+    make(names.deadletter_alarm, dead, names.deadletter, [])
 
 
 def _remove(emulator: Emulator, names: Names) -> None:
@@ -372,7 +385,9 @@ def _remove(emulator: Emulator, names: Names) -> None:
         sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"])
 
     steps: list[Callable[[], Any]] = [
-        partial(cloudwatch.delete_alarms, AlarmNames=[names.alarm]),  # first what wakes the function
+        partial(
+            cloudwatch.delete_alarms, AlarmNames=[names.alarm, names.deadletter_alarm]
+        ),  # first what wakes the function
         partial(remove_topic, names.topic_arn(names.alarm_topic)),
         partial(remove_topic, names.topic_arn(names.topic)),
         partial(functions.delete_function, FunctionName=names.function),

@@ -19,6 +19,7 @@ class Tally:
 
     Attributes:
         phase: What is being done.
+        mails: How many there are to be published.
         attempted: How many mails were published or tried.
         acknowledged: How many SNS took.
         delivered: How many have reached all of their recipients.
@@ -26,13 +27,15 @@ class Tally:
         refused: How many it has refused or seen dropped.
         depth: The queues, when last looked at.
         faults: The names of the faults active now.
+        alarmed: The alarms that have fired.
     """
 
     def __init__(self) -> None:
         self.phase = ""
-        self.attempted = self.delivered = self.accepted = self.refused = 0
+        self.mails = self.attempted = self.delivered = self.accepted = self.refused = 0
         self.depth = Depth(at=0.0, visible=0, in_flight=0, delayed=0, dead=0)
         self.faults: list[str] = []
+        self.alarmed: set[str] = set()
         self._lock = threading.Lock()
         self._acknowledged: set[str] = set()
         self._missing: dict[str, set[str]] = {}
@@ -51,6 +54,10 @@ class Tally:
                     self._transaction(event)
                 case "depth":
                     self.depth = Depth.of(event)
+                case "run.started":
+                    self.mails = event["mails"]
+                case "alarm" if event["state"] == "ALARM":
+                    self.alarmed.add(event["name"])
                 case "phase":
                     self.phase = event["name"]
                 case "fault.started":

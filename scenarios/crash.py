@@ -7,19 +7,19 @@ server's reply and ion's record of it, and those are counted apart.
 from harness.expectations import all_delivered, no_dead_letters
 from harness.faults import Stage
 from harness.mischief import Misdeed
-from harness.nemesis import Kill, Server
+from harness.nemesis import Kill, Server, accepted
 from harness.scenario import BRISK, Scenario
 
-SLOW = Misdeed(stages=(Stage.MAIL, Stage.DOT), delay_seconds=0.05)
+SLOW = Misdeed(stages=(Stage.MAIL, Stage.DOT), delay_seconds=0.05, jitter_seconds=0.1)
 
 SCENARIO = Scenario(
     summary="the function is killed again and again while it sends",
     mails=200,
-    rate=20,
+    rate=40,
     settings=BRISK,
     faults=(
-        Kill(name="killed", start=1, seconds=12, every=1.5),
-        Server(name="a little slow", does=(SLOW,)),
+        Server(name="a little slow", does=(SLOW,), until=accepted(0.8)),
+        Kill(name="killed", when=accepted(0.1), every=2, until=accepted(0.6)),
     ),
     expect=(all_delivered(), no_dead_letters()),
 )

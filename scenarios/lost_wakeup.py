@@ -10,7 +10,6 @@ from harness.scenario import BRISK, Scenario
 SCENARIO = Scenario(
     summary="no publish wakes the function: only the alarm can save the mail",
     mails=60,
-    rate=15,
     settings=BRISK,
     faults=(NoWakeUps(name="no wake-ups", heals=False),),
     expect=(all_delivered(), no_dead_letters(), alarm_fired()),

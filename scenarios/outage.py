@@ -12,8 +12,8 @@ from harness.scenario import BRISK, Scenario
 SCENARIO = Scenario(
     summary="the SMTP server dies for fifteen seconds and comes back",
     mails=200,
-    rate=20,
+    rate=25,
     settings=BRISK,
-    faults=(ServerDown(name="server down", when=accepted(40), seconds=15),),
+    faults=(ServerDown(name="server down", when=accepted(0.2), seconds=15),),
     expect=(all_delivered(), no_dead_letters(), attempts_unspent(allowed=16), recovered_within(90)),
 )

@@ -20,5 +20,5 @@ SCENARIO = Scenario(
         Server(name="no such user", does=(UNKNOWN,), heals=False),
         Server(name="mailbox full", does=(FULL,), heals=False),
     ),
-    expect=(dead_letters("rejected", share=0.1), refused(at_least=30)),
+    expect=(dead_letters("rejected", share=0.1), refused(share=0.2)),
 )

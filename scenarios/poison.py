@@ -1,6 +1,7 @@
 """Malformed, oversized, injected and unknown bodies between good mail.
 
-What it shows: each ends in the dead-letter queue with its reason, and the good mail beside it is neither delayed nor harmed.
+What it shows: each ends in the dead-letter queue with its reason, and the good mail beside it is neither delayed nor
+harmed.
 """
 
 from harness.expectations import poison_buried
@@ -11,5 +12,5 @@ SCENARIO = Scenario(
     mails=150,
     poison=52,
     settings=BRISK,
-    expect=(poison_buried(52),),
+    expect=(poison_buried(),),
 )

@@ -210,6 +210,11 @@ def alarm(emulator: Emulator, name: str) -> dict[str, Any]:
     return {key: value for key, value in found.items() if not re.search("State|Timestamp", key)}
 
 
+def without_people(alarm: dict[str, Any]) -> dict[str, Any]:
+    """The harness has nobody to wake, and no five minutes to wait."""
+    return {key: value for key, value in alarm.items() if key not in {"AlarmActions", "OKActions", "Period"}}
+
+
 def function(emulator: Emulator, name: str) -> dict[str, Any]:
     client = emulator.client("lambda")
     configuration = client.get_function_configuration(FunctionName=name)
@@ -265,6 +270,7 @@ def settings(emulator: Emulator, name: str) -> dict[str, Any]:
         lambda emulator, stack: subscriptions(emulator, stack.topic_arn),
         lambda emulator, stack: subscriptions(emulator, stack.alarm_topic_arn),
         lambda emulator, stack: alarm(emulator, stack.names.alarm),
+        lambda emulator, stack: without_people(alarm(emulator, stack.names.deadletter_alarm)),
         lambda emulator, stack: function(emulator, stack.names.function),
         lambda emulator, stack: table(emulator, stack.names.table),
         lambda emulator, stack: log_group(emulator, stack.names.log_group),
@@ -276,6 +282,7 @@ def settings(emulator: Emulator, name: str) -> dict[str, Any]:
         "input topic",
         "alarm topic",
         "alarm",
+        "dead letters' alarm",
         "function",
         "table",
         "log",
