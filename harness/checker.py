@@ -358,7 +358,7 @@ def _reason(facts: Facts, report: Report) -> None:
     for letter in facts.letters:
         lacking = [name for name in ("failure-reason", "failure-detail") if not letter.attributes.get(name)]
         item = facts.ledger.get(letter.attributes.get("ion-id", ""))
-        if facts.ledger and not lacking and not (item and item.get("reason")):
+        if facts.ledger and not lacking and not (item and item.get("reason")) and not _answered(facts, letter):
             lacking = ["a reason in the ledger"]
         if lacking:
             silent[letter.workload or letter.message_id] = f"the dead letter lacks {' and '.join(lacking)}"
