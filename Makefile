@@ -34,7 +34,7 @@ checkov: venv ## Lint terraform/ with checkov
 
 # In `make scenario burst`, burst is an argument: a goal that does nothing, whatever file of its name there may be.
 .PHONY: scenario
-scenario: venv ## Run a scenario: make scenario burst; without a name: list them
+scenario: venv ## Run a scenario: make scenario burst; without a name: list them; in Docker: EMULATOR=docker
 	@$(harness) scenario $(names) $(ARGS)
 ifeq ($(firstword $(MAKECMDGOALS)),scenario)
 names := $(filter-out scenario,$(MAKECMDGOALS))
@@ -48,7 +48,7 @@ simulate: venv ## Simulate thousands of bad days; one of them as a story: ARGS="
 	@$(harness) simulate $(ARGS)
 
 .PHONY: up
-up: venv ## Run the whole of it here until Ctrl-C, to publish mail to and to look at
+up: venv ## Run the whole of it here until Ctrl-C, to publish mail to and to look at; in Docker: EMULATOR=docker
 	@$(harness) up $(ARGS)
 
 # The three reach the program through the environment, so that neither make nor the shell reads a quote or a $ in them.
