@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 ROUND_TRIPS_MS = (0, 5, 25, 100)
 CONNECTIONS = (1, 8, 32)
+OVER_SMTP = ("baseline", "ion", "smtp")
 SMTP_ROUND_TRIPS_A_MAIL = 4  # MAIL, RCPT, DATA, and the message itself (RFC 5321 section 3.3)
 # What a mail takes besides its round trips, and the most mails a second that this kind of machine does: guesses, only
 # to choose how many mails a cell needs to run for about as long as the others.
@@ -32,16 +33,33 @@ class Cell:
     connections: int = 0
     round_trip_ms: int = 0
 
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """`NAME:CONNECTIONS:MS`, or `sqs`.
+
+        Raises:
+            ValueError: It is neither.
+        """
+        if text == "sqs":
+            return cls(name=text)
+        name, connections, away = text.split(":")
+        if (
+            name not in OVER_SMTP
+            or int(connections) < 1
+            or int(away) < 0
+            or (name == "baseline" and connections != "1")
+        ):
+            raise ValueError(text)
+        return cls(name=name, connections=int(connections), round_trip_ms=int(away))
+
     def __str__(self) -> str:
         at = f" over {self.connections} at {self.round_trip_ms} ms" if self.connections else ""
         return f"{self.name}{at}"
 
     def mails_for(self, seconds: float) -> int:
         """About as many mails as this takes so many seconds for."""
-        if not self.connections:
-            return round(_FASTEST * seconds)
         one = SMTP_ROUND_TRIPS_A_MAIL * self.round_trip_ms / 1000 + _OVERHEAD_SECONDS
-        rate = min(_FASTEST, self.connections / one)
+        rate = min(_FASTEST, self.connections / one) if self.connections else _FASTEST
         return int(min(_MOST, max(_FEWEST, rate * seconds)) // 10 * 10)  # full batches
 
 

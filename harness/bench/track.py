@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BATCH = 10
 TEXT = "All that is told here is told so that a mail has a body of some length, as mails have.\n" * 12
 DOCUMENT = {"action": "send", "recipient": "ann@example.com", "subject": "A mail of 1 KB", "body_text": TEXT}
-CELL_TIMEOUT_SECONDS = 900
+CELL_TIMEOUT_SECONDS = 3_600
 SCRIPT = Path(__file__).with_name("drain_once.py")
 
 

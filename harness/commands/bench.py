@@ -72,17 +72,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _course(args: argparse.Namespace) -> list[Cell]:
+    if args.seconds <= 0 or (args.mails is not None and args.mails < 1):
+        raise UsageError("--seconds and --mails must be more than 0")
     if args.cells:
         try:
-            parts = [cell.split(":") for cell in args.cells.split(",")]
-            return [
-                Cell(name=name, connections=int(numbers[0]), round_trip_ms=int(numbers[1]))
-                if numbers
-                else Cell(name=name)
-                for name, *numbers in parts
-            ]
-        except (ValueError, IndexError) as error:
-            raise UsageError(f"--cells {args.cells}: give NAME:CONNECTIONS:MS,..., as in ion:32:25,sqs") from error
+            return [Cell.from_text(text) for text in args.cells.split(",")]
+        except ValueError as error:
+            raise UsageError(
+                f"--cells {args.cells}: give NAME:CONNECTIONS:MS,... or sqs, as in baseline:1:25,ion:32:25,smtp:32:25"
+            ) from error
     if args.quick:
         return measurement.course(QUICK_ROUND_TRIPS_MS, QUICK_CONNECTIONS)
     return measurement.course(measurement.ROUND_TRIPS_MS, measurement.CONNECTIONS)
@@ -100,16 +98,19 @@ def _facts(emulator: Emulator, built: Artifact, place: Mapping[str, Any], *, beg
     stack = deploy(
         emulator,
         built.path,
-        environment={"ION_SMTP_SERVER": "127.0.0.1"},
+        environment={"ION_SMTP_SERVER": place["host"]},
         secret={"username": place["username"], "password": place["password"]},
+        prefix="bench-",
     )
     ready = time.monotonic() - began
-    answer = emulator.client("lambda").invoke(FunctionName=stack.names.function, LogType="Tail")
+    try:
+        answer = emulator.client("lambda").invoke(FunctionName=stack.names.function, LogType="Tail")
+    finally:
+        stack.destroy()
     log = base64.b64decode(answer.get("LogResult", "")).decode()
     init = re.search(r"Init Duration: ([\d.]+) ms", log)
     if "FunctionError" in answer or init is None:
         raise BenchError(f"the function did not start: {answer['Payload'].read().decode()}\n{log}")
-    stack.destroy()
     memory = psutil.virtual_memory().total / 2**30
     return page.Facts(
         date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
