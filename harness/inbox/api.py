@@ -28,6 +28,7 @@ from ion.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from starlette.datastructures import QueryParams
     from starlette.requests import Request
 
     from harness.inbox.mime import Part
@@ -345,11 +346,10 @@ def _page(request: Request) -> tuple[int, int, float | None]:
         raise HTTPException(400, f"before: {before!r} is no ISO 8601 time") from error
 
 
-def _number(arguments: Mapping[str, str], name: str, default: int, most: int) -> int:
-    text = arguments.get(name, "")
-    if not text:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > len(str(most)) or int(text) > most:
+def _number(arguments: QueryParams, name: str, default: int, most: int) -> int:
+    values = arguments.getlist(name) or [str(default)]
+    text = values[0]
+    if len(values) > 1 or not text.isascii() or not text.isdigit() or len(text) > len(str(most)) or int(text) > most:
         raise HTTPException(400, f"{name}: a whole number from 0 to {most} is needed, not {text[:40]!r}")
     return int(text)
 

@@ -307,8 +307,8 @@ def _people(value: str) -> list[Person]:
 
 def _text(content: bytes, charset: str) -> str:
     try:
-        codec = codecs.lookup(charset or "utf-8").name.replace("_", "-")
-        if codec not in _NO_CHARSETS | {"ascii", "utf-8"}:
+        codec = codecs.lookup(charset).name.replace("_", "-") if charset else ""
+        if codec and codec not in _NO_CHARSETS | {"ascii", "utf-8"}:
             return _whole(content.decode(codec, "replace"))
     except Exception:  # no such charset, or no charset at all (base64)
         codec = ""
@@ -316,8 +316,8 @@ def _text(content: bytes, charset: str) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         # What was cut in the middle of a character is UTF-8 all the same.
-        cut = error.start >= len(content) - 3
-        return content.decode("utf-8", "ignore") if cut or codec == "utf-8" else content.decode("cp1252", "replace")
+        known = codec == "utf-8" or error.reason == "unexpected end of data"
+        return content.decode("utf-8", "replace") if known else content.decode("cp1252", "replace")
 
 
 def _whole(text: str) -> str:

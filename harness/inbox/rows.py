@@ -101,10 +101,11 @@ def mail(it: mime.Mail) -> tuple[dict[str, Any], str]:
     """A mail's row, but for what its file and its envelope know, and its words."""
     people = {name: [person(each.name, each.address) for each in it.people(h)] for name, h in _PEOPLE.items()}
     words = {name: folded(" ".join(f"{p['Name']} {p['Address']}" for p in them)) for name, them in people.items()}
-    body = it.body(it.text)[:MAX_INDEXED_CHARACTERS] or render.words(it.body(it.html))
+    text, html = it.body(it.text)[:MAX_INDEXED_CHARACTERS], render.words(it.body(it.html))
+    body = text or html
     subject, message_id = storable(it.header("Subject")), storable(it.message_id())
     tags = sorted({storable(tag.strip()) for tag in it.header("X-Tags").split(",") if tag.strip()})
-    everything = [subject, *words.values(), message_id, *(part.filename for part in it.files), *tags, body]
+    everything = [subject, *words.values(), message_id, *(part.filename for part in it.files), *tags, text, html]
     row = {
         "date": it.date(),
         "subject": subject,
@@ -123,7 +124,7 @@ def mail(it: mime.Mail) -> tuple[dict[str, Any], str]:
         "subject_words": folded(subject),
         "message_id_words": folded(message_id),
         "envelope_words": "",
-        "tag_words": "\n".join(["", *(folded(tag) for tag in tags), ""]),
+        "tag_words": "\n".join(["", *map(folded, tags), ""]) if tags else "",
     }
     return row, folded("\n".join(everything)[:MAX_INDEXED_CHARACTERS])
 
