@@ -125,6 +125,17 @@ class Course:
             arrivals=sorted(_arrivals(facts), key=lambda each: each.at),
         )
 
+    @property
+    def shade(self) -> list[tuple[float, float]]:
+        """When there was a fault, of whatever name: from when until when."""
+        found: list[tuple[float, float]] = []
+        for each in sorted(self.windows, key=lambda window: window.began):
+            if found and each.began <= found[-1][1]:
+                found[-1] = (found[-1][0], max(found[-1][1], each.ended))
+            else:
+                found.append((each.began, each.ended))
+        return found
+
 
 def _windows(events: Iterable[Event], end: float) -> Iterator[Window]:
     """Each fault from its beginning to its end; of several of one name, the one that began first ends first."""

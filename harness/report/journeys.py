@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from harness import maildir
 from harness.errors import RunError
-from harness.report.course import attempts, plain
+from harness.report.course import DEFERRED, attempts, plain
 from harness.results import when
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _reasons(results: Mapping[str, Any], facts: Facts, course: Course) -> Iterat
         yield breach["what"], known, True
     letters = {letter.workload: _why(letter.attributes) for letter in facts.letters if letter.workload}
     log = attempts(facts)
-    tries = {workload: sum(each["result"] != "delivered" for each in told) for workload, told in log.items()}
+    tries = {workload: sum(each["result"] in DEFERRED for each in told) for workload, told in log.items()}
     often = sorted((workload for workload, count in tries.items() if count > 1), key=lambda name: -tries[name])
     slowest = sorted(course.arrivals, key=lambda each: -each.seconds)
     ambiguous = [each.workload for each in course.arrivals if each.kind == "ambiguous"]

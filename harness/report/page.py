@@ -180,7 +180,7 @@ def _reasons(facts: Facts) -> list[dict[str, Any]]:
 
 
 def _waits(facts: Facts) -> dict[str, Any]:
-    """Why sends came to nothing, by result and words, the commonest first."""
+    """What kept mails from being delivered, by result and words, the commonest first."""
     found = Counter(
         (attempt["result"], attempt.get("text", ""))
         for log in attempts(facts).values()

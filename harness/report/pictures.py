@@ -36,7 +36,7 @@ COLOURS = {
     "deferred": "#010107",
     "dead": "#010108",
     "ambiguous": "#010109",
-    "page": "#01010a",
+    "lane": "#01010a",
 }
 STYLE: Any = {  # matplotlib names the type of each key
     "svg.fonttype": "none",  # text stays text, in the page's font
@@ -59,6 +59,7 @@ STYLE: Any = {  # matplotlib names the type of each key
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
+    "axes.linewidth": 1.6,  # as wide as a line, which it hides where that has nothing to say
     "grid.color": COLOURS["grid"],
     "grid.linewidth": 0.7,
     "lines.linewidth": 1.6,
@@ -69,6 +70,7 @@ LANE = 25
 LETTER = 6.4  # as wide is one, in pixels, as a rule
 MOST_LANES = 12
 MOST_POINTS = 1500
+FEW_POINTS = 300  # larger dots, where there is room for them
 MOST_BINS = 240
 BIN_SECONDS = (0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 LOG_FROM = 30  # times the shortest latency; below that, an even scale tells more
@@ -92,8 +94,10 @@ class Picture:
 def draw(course: Course) -> dict[str, Picture]:
     """All pictures by name; those of which there is nothing to show are left out."""
     with mpl.rc_context(STYLE):
-        steps = f"in steps of {_bin(course):g} s"
-        found = {"rates": _both(lambda name, width: _rates(course, name, width), note=steps)}
+        note, faults = f"Counted in steps of {_bin(course):g} s", len(_names(course))
+        if faults > MOST_LANES:
+            note += f"; of {faults} faults, all shaded, the first {MOST_LANES} are named"
+        found = {"rates": _both(lambda name, width: _rates(course, name, width), note=note)}
         if course.depths:
             found["depth"] = _both(lambda name, width: _depth(course, name, width))
         if course.arrivals:
@@ -122,7 +126,7 @@ def _both(drawing: Callable[[str, int], Markup], *, note: str = "") -> Picture:
 
 
 def _rates(course: Course, name: str, width: int) -> Markup:
-    names = list(dict.fromkeys(window.name for window in course.windows))[:MOST_LANES]
+    names = _names(course)[:MOST_LANES]
     lanes = LANE * (len(names) + bool(course.alarms))
     figure, axes = _axes(width, 200 + lanes, top=TOP + lanes)
     _time(axes, course, width)
@@ -143,6 +147,10 @@ def _rates(course: Course, name: str, width: int) -> Markup:
     return _svg(figure, f"rates-{name}", "Mails published, delivered, deferred and dead-lettered a second, over time")
 
 
+def _names(course: Course) -> list[str]:
+    return list(dict.fromkeys(window.name for window in course.windows))
+
+
 def _lane(
     axes: Axes,
     course: Course,
@@ -151,7 +159,7 @@ def _lane(
     ticks: Iterable[float],
     *,
     y: float,
-    colour: str = "faint",
+    colour: str = "lane",
 ) -> None:
     """A line of its own, its upper edge `y` pixels above the axes: a bar while it lasted, and its name over that."""
     box, span = axes.get_window_extent(), course.ended - course.began
@@ -228,7 +236,7 @@ def _latency(course: Course, arrivals: Sequence[Arrival], name: str, width: int)
                 [_seen(each.seconds) for each in some],
                 linestyle="none",
                 marker=mark,
-                markersize=size,
+                markersize=size * (1.5 if len(arrivals) < FEW_POINTS else 1),
                 markerfacecolor=COLOURS[colour],
                 markeredgewidth=0,
                 alpha=0.75 if kind == "straight" else 1,
@@ -267,9 +275,9 @@ def _time(axes: Axes, course: Course, width: int) -> None:
     axes.set_xlim(0, span)
     axes.xaxis.set_major_locator(MaxNLocator(10 if width == WIDE else 5, steps=[1, 2, 3, 5, 6, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _clock(value, long=span > 180)))  # noqa: PLR2004
-    for each in course.windows:
-        began, ended = each.began - course.began, each.ended - course.began
-        axes.axvspan(began, max(ended, began + span / 400), facecolor=COLOURS["shade"], edgecolor="none", linewidth=0)
+    for began, ended in course.shade:
+        left, right = began - course.began, max(ended - course.began, began - course.began + span / 400)
+        axes.axvspan(left, right, facecolor=COLOURS["shade"], edgecolor="none", linewidth=0)
 
 
 def _seconds(axes: Axes, values: Sequence[float]) -> None:

@@ -261,6 +261,15 @@ def test_two_faults_of_one_name_are_two(tmp_path):
     assert [(each.began, each.ended) for each in course_of(story).windows] == [(1, 2), (3, 4)]
 
 
+def test_what_overlaps_is_shaded_once(tmp_path):
+    """However many faults there are at a time, there is one shade."""
+    story = Story(tmp_path)
+    for name, began, ended in (("a", 1, 5), ("b", 2, 3), ("c", 5, 6), ("d", 8, 9)):
+        story.tell("fault.started", name=name, t=began)
+        story.tell("fault.ended", name=name, t=ended)
+    assert course_of(story).shade == [(1, 6), (8, 9)]
+
+
 def test_the_course_counts_what_happened(story):
     """Each kind is counted when it happened; a mail taken twice counts twice."""
     story.end()
@@ -353,7 +362,7 @@ def test_the_page_loads_nothing(told):
 
 
 def test_reasons_are_counted(story):
-    """Why mails were dead-lettered, why sends came to nothing, and what ion warned of."""
+    """Why mails were dead-lettered, what kept mails waiting, and what ion warned of."""
     story.publish("dead-2")
     story.bury("dead-2", detail="550 5.7.1 go away")
     text = flat(made(story))
