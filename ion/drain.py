@@ -357,6 +357,7 @@ class Drain:
                 keep=keep,
                 clock=self._clock,
                 deadline=self._end,
+                hide_seconds=math.ceil(self._lease_seconds),
             )
         except Exception as error:
             self._fail(error)

@@ -6,7 +6,6 @@ a second message of the same letter: the ledger tells by the number of redrives 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -24,7 +23,15 @@ Keep = Callable[["Entry"], Awaitable["Entry | None"]]
 
 
 async def redrive(
-    request: RedriveRequest, entry: Entry, *, letters: Queue, queue: Queue, keep: Keep, clock: Clock, deadline: float
+    request: RedriveRequest,
+    entry: Entry,
+    *,
+    letters: Queue,
+    queue: Queue,
+    keep: Keep,
+    clock: Clock,
+    deadline: float,
+    hide_seconds: int,
 ) -> tuple[Entry, bool] | None:
     """Move what the request asks for back to the input queue.
 
@@ -39,24 +46,28 @@ async def redrive(
         keep: Writes the record and extends its lease; None where the lease is lost.
         clock: The time of day.
         deadline: Unix time at which to stop.
+        hide_seconds: How long a letter is hidden while it is looked at: as long as the request's own lease, so that when
+            a redrive has been killed, whoever takes the request over finds the letters that it held.
 
     Returns:
         The record as last written, and whether the request is done (it is not when the deadline came first); None where
         the lease was lost.
     """
     left: list[Message] = []  # hidden until the end, so that the next receive brings others
+    seen: set[str] = set()
     try:
         while clock.now() < deadline:
             room = MAX_BATCH if request.max is None else min(MAX_BATCH, request.max - entry.moved)
             if room <= 0:
                 return entry, True
-            hidden_for = math.ceil(deadline - clock.now()) + 1
-            batch = await letters.receive(limit=room, wait_seconds=1, visibility_seconds=hidden_for)
-            if not batch:
+            batch = await letters.receive(limit=room, wait_seconds=1, visibility_seconds=hide_seconds)
+            if all(letter.message_id in seen for letter in batch):  # none, or those that stay come round again
+                left += batch
                 return entry, True
+            seen.update(letter.message_id for letter in batch)
             moving = {letter: revived(letter, id_) for letter in batch if (id_ := _wanted(letter, request, entry))}
             left += [letter for letter in batch if letter not in moving]
-            if not moving:
+            if not moving and clock.now() < entry.lease_until - hide_seconds / 2:
                 continue
             # Counted before they are moved: a crash in between moves fewer than `max`, never more.
             kept = await keep(replace(entry, moved=entry.moved + len(moving)))

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from harness.simulation.loop import run
 from ion.ledger import RESERVED_PREFIX, Status
+from tests.support.fuse import Killed
 from tests.support.world import LEASE_SECONDS, World, mail
 
 
@@ -226,6 +227,53 @@ def test_goes_on_after_the_deadline() -> None:
         assert world.entry(request).moved == 55
         assert len(got(world)) == 55
         assert len(world.letters.all()) == 5
+
+    run(story())
+
+
+def test_whoever_takes_over_finds_what_a_killed_redrive_held() -> None:
+    """Letters that a killed redrive had received are visible again when its request is: none is left behind."""
+
+    async def story() -> None:
+        world = World()
+        names = tuple(f"gone-{n}" for n in range(15))
+        await failed_mails(world, names)
+        dead = False
+
+        async def killed(operation: str, when: str) -> None:
+            nonlocal dead
+            dead = dead or (operation, when) == ("letters.receive", "after")
+            if dead:
+                raise Killed
+
+        world.hook = killed
+        world.redrive()
+        with pytest.raises(BaseExceptionGroup):
+            await world.drain(seconds=10 * LEASE_SECONDS)
+        world.hook = None
+        await world.drain_all()
+        assert got(world) == set(names)
+        assert world.letters.all() == []
+
+    run(story())
+
+
+def test_letters_that_stay_do_not_keep_a_redrive_going() -> None:
+    """Letters that are not asked for come round again while a long redrive goes on; that ends it."""
+
+    async def story() -> None:
+        world = World()
+        await failed_mails(world, tuple(f"gone-{n}" for n in range(12)))
+
+        async def slow(operation: str, when: str) -> None:
+            if (operation, when) == ("letters.receive", "after"):
+                await asyncio.sleep(0.6 * LEASE_SECONDS)
+
+        world.hook = slow
+        request = world.redrive(ids=["nobody"])
+        await world.drain(seconds=100 * LEASE_SECONDS)
+        assert world.entry(request).status is Status.DELIVERED
+        assert len(world.letters.all()) == 12
 
     run(story())
 
