@@ -46,8 +46,8 @@ async def redrive(
         keep: Writes the record and extends its lease; None where the lease is lost.
         clock: The time of day.
         deadline: Unix time at which to stop.
-        hide_seconds: How long a letter is hidden while it is looked at: as long as the request's own lease, so that when
-            a redrive has been killed, whoever takes the request over finds the letters that it held.
+        hide_seconds: How long a letter is hidden while it is looked at: as long as the request's own lease, so that
+            when a redrive has been killed, whoever takes the request over finds the letters that it held.
 
     Returns:
         The record as last written, and whether the request is done (it is not when the deadline came first); None where
