@@ -228,7 +228,7 @@ def _answered(facts: Facts, letter: Letter) -> bool:
 
 
 def _sort_open(facts: Facts, open_mails: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """What neither came out nor was dead-lettered: pending as far as the queue can hold it, and lost beyond that.
+    """What neither came out nor was dead-lettered: pending as far as the queues can hold it, and lost beyond that.
 
     Which ones a queue still holds is not known; those that the ledger has down as waiting come first.
     """
@@ -243,7 +243,8 @@ def _sort_open(facts: Facts, open_mails: Mapping[str, str]) -> tuple[list[str], 
         return document.get("id") in known or bool(sent_as & known)
 
     order = sorted(open_mails, key=lambda workload: not waits(workload))
-    held = facts.depths[-1].waiting
+    hidden = max(0, facts.depths[-1].dead - len(facts.letters))  # dead letters that could not be read
+    held = facts.depths[-1].waiting + hidden
     return order[:held], order[held:]
 
 
@@ -378,7 +379,8 @@ def _expect(facts: Facts, report: Report, expect: Sequence[Expectation]) -> None
 
 def _live(facts: Facts, report: Report) -> None:
     """A run that waits in vain, with messages visible and every fault healed, shows that nothing wakes the function."""
-    if facts.finished.get("reason") == "stalled" and facts.depths and facts.depths[-1].visible:
+    stalled = facts.finished.get("reason") == "stalled" and not facts.finished.get("unfinished")
+    if stalled and facts.depths and facts.depths[-1].visible:
         last = facts.depths[-1]
         text = f"{last.visible} messages are visible, and nothing has moved for {facts.finished['stalled_seconds']:g} s"
         _breach(report, Promise.LIVENESS, "nothing wakes the function", {"queue": text})

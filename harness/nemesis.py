@@ -46,6 +46,11 @@ def all_dead(tally: Tally) -> bool:
     return published and tally.outstanding <= tally.depth.dead and not tally.depth.waiting
 
 
+def redriven(share: float) -> When:
+    """Once so large a share of the mails, all of which were dead letters, are none any more."""
+    return lambda tally: tally.depth.dead <= (1 - share) * tally.mails
+
+
 def alarmed(alarm: str) -> When:
     """Once that alarm (`wake-up` or `dead letters`) has fired."""
     return lambda tally: alarm in tally.alarmed
@@ -182,9 +187,14 @@ class SizeLimit(Fault):
 
 @dataclass(frozen=True, kw_only=True)
 class Kill(Fault):
-    """The function's processes are killed (SIGKILL), every so often while it lasts."""
+    """The function's processes are killed (SIGKILL): at once, and again whenever so many more mails were accepted.
 
-    every: float = 1.0
+    Attributes:
+        every: The share of the mails; half as many or half as many more, by chance. Counted in mails and not in
+            seconds, so that a slow machine, whose functions take long to start, gets on all the same.
+    """
+
+    every: float = 0.2
 
     def begin(self, world: World) -> None:
         """Kill."""
@@ -192,8 +202,7 @@ class Kill(Fault):
 
     def again(self, world: World) -> None:
         """Kill once more, where it is time and something runs."""
-        now = time.monotonic()
-        if now < world.kept.get(self.name, 0.0):
+        if world.tally.accepted < world.kept.get(self.name, 0):
             return
         killed = []
         for pid in world.rig.stack.function_pids():
@@ -202,7 +211,8 @@ class Kill(Fault):
                 killed.append(pid)
         if killed:
             world.struck[self.name] += 1
-            world.kept[self.name] = now + self.every * world.random.uniform(0.5, 1.5)
+            more = max(1, self.every * world.random.uniform(0.5, 1.5) * world.tally.mails)
+            world.kept[self.name] = world.tally.accepted + more
             world.history.record("function.killed", fault=self.name, pids=killed)
 
 

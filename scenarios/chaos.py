@@ -39,7 +39,7 @@ def _fault(dice: Random, number: int, seconds: float) -> Fault:
     failing = TroubleRule(service="sqs", share=share / 2, code="ServiceUnavailable", status=503)
     others: dict[str, Callable[..., Fault]] = {
         "server down": ServerDown,
-        "killed": partial(Kill, every=2),
+        "killed": partial(Kill, every=0.1),
         "delivered again": partial(Redeliver, share=share),
         "no wake-ups": NoWakeUps,
         "ledger throttled": partial(Aws, rules=(throttled,)),

@@ -19,7 +19,7 @@ SCENARIO = Scenario(
     settings=BRISK,
     faults=(
         Server(name="a little slow", does=(SLOW,), until=accepted(0.8)),
-        Kill(name="killed", when=accepted(0.1), every=2, until=accepted(0.6)),
+        Kill(name="killed", when=accepted(0.1), every=0.1, until=accepted(0.6)),
     ),
     expect=(all_delivered(), no_dead_letters()),
 )

@@ -6,7 +6,7 @@ What it shows: nothing wears out. `--seconds` and `--mails` make it longer.
 from harness.expectations import all_delivered, no_dead_letters
 from harness.faults import Stage
 from harness.mischief import Misdeed
-from harness.nemesis import Kill, Redeliver, Server
+from harness.nemesis import Kill, Redeliver, Server, accepted
 from harness.scenario import BRISK, Scenario
 
 NOW_AND_THEN = (
@@ -24,8 +24,8 @@ SCENARIO = Scenario(
     repeats=0.1,
     faults=(
         Server(name="now and then", does=NOW_AND_THEN),
-        Kill(name="killed", start=5, every=15),
-        Redeliver(name="delivered again", start=2, share=0.05),
+        Kill(name="killed", when=accepted(0.1), every=0.15),
+        Redeliver(name="delivered again", when=accepted(0.05), share=0.05),
     ),
     expect=(all_delivered(), no_dead_letters()),
     timeout_seconds=7200,

@@ -1,22 +1,37 @@
-"""Run a scenario, and say whether ion kept its promises. Without a name: list the scenarios."""
+"""Run a scenario, and say whether ion kept its promises. Without a name: list the scenarios; `all` runs every one."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness import live, results, rig, runner, scenario
+from harness import live, results, rig, runner, scenario, suite
 from harness.checker import Verdict
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
 
+    from harness.runner import Options
+    from harness.scenario import Scenario
+    from harness.suite import Row
+
+ALL = "all"
+MOST_SEEDS = 10_000
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
-    parser.add_argument("name", nargs="?", help="the scenario; without one, they are listed")
+    parser.add_argument("name", nargs="?", help="the scenario, or `all`; without one, they are listed")
     parser.add_argument("--mails", type=_positive, metavar="N", help="how many to publish (default: the scenario's)")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="the same seed gives the same mails")
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="S", help="the same seed gives the same mails and faults"
+    )
+    parser.add_argument("--seeds", type=_seeds, metavar="A-B", help="run with each of these seeds: 1-20, or 3,5,8")
+    parser.add_argument("--shrink", action="store_true", help="run what is invalid again, with fewer and fewer faults")
     parser.add_argument("--connections", type=_positive, metavar="C", help="SMTP connections at most")
     parser.add_argument("--rate", type=float, metavar="R", help="publish so many a second, not all at once")
     parser.add_argument("--seconds", type=float, metavar="T", help="how long faults drawn by chance may take")
@@ -25,12 +40,55 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run or list; returns the verdict's exit code."""
+    """Run or list; returns the verdict's exit code, of several the worst."""
     if args.name is None:
         print(f"scenarios:\n{scenario.listing()}")
         return 0
+    if args.name == ALL or args.seeds or args.shrink:
+        return _run_many(args)
     experiment = scenario.load(args.name)
-    options = runner.Options(
+    saved, found = runner.run(args.name, experiment, _options(args, experiment), live.view(quiet=args.json))
+    print(json.dumps(found, indent=2) if args.json else results.text(saved, found))
+    return Verdict(found["verdict"]).exit_code
+
+
+def _run_many(args: argparse.Namespace) -> int:
+    names = scenario.names() if args.name == ALL else [args.name]
+    plays = [
+        (name, experiment, replace(_options(args, experiment), seed=seed))
+        for name, experiment in ((name, scenario.load(name)) for name in names)
+        for seed in args.seeds or [args.seed]
+    ]
+    rows: list[Row] = []
+    smaller: dict[str, list[str]] = {}
+    for name, experiment, options in plays:
+        rows.append(_play(args, name, experiment, options))
+        if rows[-1].interrupted:
+            break
+        if args.shrink and rows[-1].verdict == Verdict.INVALID:
+            smaller[f"{name}, seed {options.seed}"] = _shrink(args, rows[-1], experiment, options)
+    if args.json:
+        print(json.dumps({"runs": [row.to_document() for row in rows], "smallest": smaller}, indent=2))
+    else:
+        suite.show(rows)
+        for which, faults in smaller.items():
+            print(f"\n{which}: the fewest faults that break the same promise:", *faults or ["none"], sep="\n  ")
+    return suite.exit_code(rows)
+
+
+def _play(args: argparse.Namespace, name: str, experiment: Scenario, options: Options) -> Row:
+    return suite.play(name, experiment, options, live.view(quiet=args.json), announce=not args.json)
+
+
+def _shrink(args: argparse.Namespace, row: Row, experiment: Scenario, options: Options) -> list[str]:
+    if not args.json:
+        print(f"--- looking for fewer faults, in {suite.SHRINK_RUNS} runs at most", file=sys.stderr)
+    found = suite.shrunk(row, experiment, options, lambda fewer: _play(args, row.scenario, fewer, options))
+    return [f"{fault.name}: {json.dumps(fault.plan())}" for fault in found]
+
+
+def _options(args: argparse.Namespace, experiment: Scenario) -> Options:
+    return runner.Options(
         mails=args.mails or experiment.mails,
         seed=args.seed,
         connections=args.connections or experiment.connections,
@@ -38,9 +96,6 @@ def run(args: argparse.Namespace) -> int:
         deploy=args.deploy,
         seconds=args.seconds or experiment.seconds,
     )
-    saved, found = runner.run(args.name, experiment, options, live.view(quiet=args.json))
-    print(json.dumps(found, indent=2) if args.json else results.text(saved, found))
-    return Verdict(found["verdict"]).exit_code
 
 
 def _positive(text: str) -> int:
@@ -48,3 +103,12 @@ def _positive(text: str) -> int:
     if value < 1:
         raise ValueError(text)
     return value
+
+
+def _seeds(text: str) -> list[int]:
+    """`1-20`, `3,5,8`, or both in one."""
+    ends = [part.partition("-") for part in text.split(",")]
+    ranges = [range(int(first), int(last or first) + 1) for first, _, last in ends]
+    if not 0 < sum(map(len, ranges)) <= MOST_SEEDS:
+        raise UsageError(f"--seeds {text}: give seeds as 1-20 or 3,5,8, {MOST_SEEDS} at most")
+    return list(itertools.chain.from_iterable(ranges))
