@@ -103,7 +103,7 @@ class Trouble:
                 lost = serializer.serialize_error_to_response(
                     error, context.operation, context.request.headers, context.request_id
                 )
-                response.headers.clear()  # a check sum of the answer, say
+                response.headers.clear()  # they are about the answer that is lost
                 response.update_from(lost)
 
     def _strike(self, context: RequestContext, active: Iterable[_Active]) -> None:

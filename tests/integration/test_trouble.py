@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 import pytest
@@ -170,6 +171,35 @@ def test_rule_for_everybody_hits_the_harness_too(emulator, trouble):
     trouble(TroubleRule(service="sns", operations=("Publish",), code="KMSAccessDenied", functions_only=False))
     topic = "arn:aws:sns:us-east-1:000000000000:any"
     assert refusal(emulator.client("sns").publish, TopicArn=topic, Message="{}") == ("KMSAccessDenied", 400)
+
+
+def test_calls_between_services_are_spared(emulator, queue, trouble, wait_until):
+    """A rule for everybody's SQS calls does not make SNS lose what it has accepted."""
+    sqs, sns, (name, url) = emulator.client("sqs"), emulator.client("sns"), queue
+    topic = sns.create_topic(Name=name)["TopicArn"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    sending = ("SendMessage", "SendMessageBatch")
+    trouble(TroubleRule(service="sqs", operations=sending, code="AccessDenied", functions_only=False))
+    assert refusal(sqs.send_message, QueueUrl=url, MessageBody="{}") == ("AccessDenied", 400)
+    sns.publish(TopicArn=topic, Message="kept")
+    try:
+        wait_until(lambda: "Messages" in sqs.receive_message(QueueUrl=url))
+    finally:
+        sns.delete_topic(TopicArn=topic)
+
+
+def test_healing_ends_a_delay(function_client, trouble, struck, wait_until):
+    """A call that waits goes on when the rules are lifted."""
+    trouble(TroubleRule(service="sqs", delay_seconds=600))
+    with ThreadPoolExecutor(1) as thread:
+        call = thread.submit(function_client("sqs", read_timeout=120).list_queues)
+        try:
+            wait_until(struck)
+            assert not call.done()
+        finally:
+            trouble()
+        assert call.result(timeout=60)["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
 def test_redelivered_message_comes_twice(emulator, queue):
