@@ -153,3 +153,18 @@ def test_missing_plugins_are_an_error(tmp_path):
     assert "without this project's harness.localstack.executor.ProcessRuntimeExecutor (entry" in str(failed.value)
     assert "and harness.localstack.dynamodb.MotoDynamoDb (entry point group localstack.aws.p" in str(failed.value)
     assert "pip install" in str(failed.value)
+
+
+def test_depth_of_a_queue_is_a_metric_and_single_messages_are_none(emulator, wait_until):
+    """SQS reports the metric that alarms act on, and spends nothing on those that count each message."""
+    sqs, cloudwatch = emulator.client("sqs"), emulator.client("cloudwatch")
+    url = sqs.create_queue(QueueName="measured")["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="hello")
+
+    def metrics():
+        dimensions = [{"Name": "QueueName", "Value": "measured"}]
+        return {one["MetricName"] for one in cloudwatch.list_metrics(Dimensions=dimensions)["Metrics"]}
+
+    wait_until(lambda: "ApproximateNumberOfMessagesVisible" in metrics(), seconds=30)
+    assert not {name for name in metrics() if name.startswith("NumberOf") or name == "SentMessageSize"}
+    sqs.delete_queue(QueueUrl=url)
