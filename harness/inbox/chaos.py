@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,19 +37,26 @@ class Trigger:
         probability: In percent.
         drop: Cut the connection instead of replying.
         delay_seconds: Wait before that.
+        times: At most so often; 0 for no such limit.
     """
 
     code: int = 0
     probability: int = 0
     drop: bool = False
     delay_seconds: float = 0.0
+    times: int = 0
 
 
 class Chaos:
-    """The faults of one sink; takes the place of whatever faults it had."""
+    """The faults of one sink; takes the place of whatever faults it had.
+
+    Attributes:
+        fired: How often each stage's fault has struck since it was set.
+    """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self.fired: Counter[Stage] = Counter()
         self._triggers: dict[Stage, Trigger] = {}
         self._closed = False
         self._dice = random.Random()  # noqa: S311 - no secret
@@ -59,6 +67,9 @@ class Chaos:
         trigger = self._triggers.get(visit.stage)
         if trigger is None or self._dice.random() * 100 >= trigger.probability:
             return None
+        if trigger.times and self.fired[visit.stage] >= trigger.times:
+            return None
+        self.fired[visit.stage] += 1
         await asyncio.sleep(trigger.delay_seconds)
         if trigger.drop:
             return Misbehaviour(drop=True)
@@ -81,6 +92,7 @@ class Chaos:
                     "Probability": trigger.probability,
                     "Drop": trigger.drop,
                     "DelaySeconds": trigger.delay_seconds,
+                    "Times": trigger.times,
                 }
                 for stage, trigger in self._triggers.items()
             },
@@ -107,6 +119,7 @@ class Chaos:
         if not isinstance(closed, bool):
             raise ChaosError("Closed: true or false is needed")
         self._triggers = {stage: trigger for stage, trigger in triggers.items() if trigger.probability}
+        self.fired.clear()
         if closed != self._closed:
             self._closed = closed
             (self._sink.close if closed else self._sink.open)()
@@ -117,7 +130,7 @@ def _trigger(value: Any, name: str, code: int) -> Trigger:
     """Read a trigger; `code` is for one that gives none."""
     if not isinstance(value, dict):
         raise ChaosError(f"{name}: an object is needed")
-    if unknown := sorted(set(value) - {"ErrorCode", "Probability", "Drop", "DelaySeconds"}):
+    if unknown := sorted(set(value) - {"ErrorCode", "Probability", "Drop", "DelaySeconds", "Times"}):
         raise ChaosError(f"{name}.{unknown[0]}: no such field")
     drop, delay = value.get("Drop", False), value.get("DelaySeconds", 0)
     if not isinstance(drop, bool):
@@ -130,6 +143,7 @@ def _trigger(value: Any, name: str, code: int) -> Trigger:
         probability=_whole(value.get("Probability", 0), f"{name}.Probability", 0, 100),
         drop=drop,
         delay_seconds=float(delay),
+        times=_whole(value.get("Times", 0), f"{name}.Times", 0, 2**31),
     )
 
 

@@ -177,6 +177,7 @@ def _chaos() -> Schema:
         "Probability": {"type": "integer", "minimum": 0, "maximum": 100},
         "Drop": _FLAG,
         "DelaySeconds": {"type": "number", "minimum": 0, "maximum": MAX_DELAY_SECONDS},
+        "Times": {"type": "integer", "minimum": 0, "maximum": 2**31},
     }
     one = _object(trigger, needed=(), closed=True)
     stages = _object({stage.value: one for stage in Stage}, needed=(), closed=True)
