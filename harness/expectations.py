@@ -133,6 +133,23 @@ def poison_buried() -> Expectation:
     return Expectation(name="all poison is dead-lettered, and nothing else", wrong=wrong)
 
 
+def held_up(fault: str) -> Expectation:
+    """Mail was waiting while a fault whose name begins so lasted: there was something that it could spoil."""
+
+    def wrong(facts: Facts, _: Report) -> str:
+        begun: dict[str, float] = {}
+        for event in facts.faults:
+            if event["event"] == "fault.started":
+                begun[event["name"]] = event["t"]
+            elif event["name"].startswith(fault):
+                window = (begun[event["name"]], event["t"])
+                if any(depth.waiting and window[0] <= depth.at <= window[1] for depth in facts.depths):
+                    return ""
+        return "none was"
+
+    return Expectation(name=f"mail waited: {fault}", wrong=wrong)
+
+
 def recovered_within(seconds: float) -> Expectation:
     """The last mail was delivered so soon after the last fault ended."""
 

@@ -4,15 +4,22 @@ What it shows: a breaker that opens and closes several times loses nothing on th
 cut is sent again as the same mail.
 """
 
-from harness.expectations import all_delivered, no_dead_letters
-from harness.nemesis import ServerDown, accepted
+from harness.expectations import all_delivered, held_up, no_dead_letters
+from harness.faults import Stage
+from harness.mischief import Misdeed
+from harness.nemesis import Server, ServerDown, accepted
 from harness.scenario import BRISK, Scenario
+
+SLOW = Misdeed(stages=(Stage.MAIL,), delay_seconds=0.1, jitter_seconds=0.1)
 
 SCENARIO = Scenario(
     summary="the SMTP server goes and comes, three times",
     mails=160,
     rate=40,
     settings=BRISK,
-    faults=tuple(ServerDown(name=f"server down, time {n}", when=accepted(n / 4), seconds=2) for n in (1, 2, 3)),
-    expect=(all_delivered(), no_dead_letters()),
+    faults=(
+        Server(name="a little slow", does=(SLOW,)),
+        *(ServerDown(name=f"server down, time {n}", when=accepted(n / 4), seconds=2) for n in (1, 2, 3)),
+    ),
+    expect=(all_delivered(), no_dead_letters(), held_up("server down")),
 )

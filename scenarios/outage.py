@@ -5,15 +5,36 @@ transaction when the server died. While it is down ion receives nothing; the ala
 first.
 """
 
-from harness.expectations import all_delivered, attempts_unspent, no_dead_letters, recovered_within
-from harness.nemesis import ServerDown, accepted
+from harness.expectations import (
+    alarm_fired,
+    all_delivered,
+    attempts_unspent,
+    held_up,
+    no_dead_letters,
+    recovered_within,
+)
+from harness.faults import Stage
+from harness.mischief import Misdeed
+from harness.nemesis import Server, ServerDown, accepted
 from harness.scenario import BRISK, Scenario
+
+SLOW = Misdeed(stages=(Stage.MAIL,), delay_seconds=0.1, jitter_seconds=0.1)
 
 SCENARIO = Scenario(
     summary="the SMTP server dies for fifteen seconds and comes back",
     mails=200,
     rate=25,
     settings=BRISK,
-    faults=(ServerDown(name="server down", when=accepted(0.2), seconds=15),),
-    expect=(all_delivered(), no_dead_letters(), attempts_unspent(allowed=16), recovered_within(90)),
+    faults=(
+        Server(name="a little slow", does=(SLOW,)),
+        ServerDown(name="server down", when=accepted(0.2), seconds=15),
+    ),
+    expect=(
+        all_delivered(),
+        no_dead_letters(),
+        attempts_unspent(allowed=16),
+        held_up("server down"),
+        alarm_fired(),
+        recovered_within(90),
+    ),
 )
