@@ -312,9 +312,11 @@ class Nemesis:
         self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
 
     def start(self) -> None:
-        """Begin: from now on the faults' seconds count."""
+        """Begin: from now on the faults' seconds count. What is to go wrong from the first publish on does so now."""
         for fault in self._waiting:
             self.world.history.record("fault.planned", name=fault.name, kind=type(fault).__name__, **fault.plan())
+        self._begun[""] = time.monotonic()
+        self._step(self._begun[""])
         self._thread.start()
 
     def published(self) -> None:
@@ -350,7 +352,6 @@ class Nemesis:
                 self._end(fault)
 
     def _run(self) -> None:
-        self._begun[""] = time.monotonic()
         try:
             while not self._stop.wait(POLL_SECONDS):
                 self._step(time.monotonic())
