@@ -108,15 +108,15 @@ def draw(course: Course) -> dict[str, Picture]:
 
 
 def sample(arrivals: Sequence[Arrival]) -> tuple[list[Arrival], str]:
-    """As many as a picture bears: the slowest and all ambiguous ones, and of the others a fair choice; and says so."""
+    """As many as a picture bears: ambiguous ones first, then the slowest, then others by lot; and words that say so."""
     if len(arrivals) <= MOST_POINTS:
         return list(arrivals), ""
     first = sorted(arrivals, key=lambda each: (each.kind != "ambiguous", -each.seconds))
     certain, others = first[: MOST_POINTS // 3], first[MOST_POINTS // 3 :]
     chosen = random.Random(0).sample(others, MOST_POINTS - len(certain))  # noqa: S311 - a choice of dots
     note = (
-        f"{MOST_POINTS:,} of {len(arrivals):,} mails are shown: {len(certain)} are the ambiguous and the slowest ones, "
-        "the others were drawn by lot"
+        f"{MOST_POINTS:,} of {len(arrivals):,} mails are shown: {len(certain)} for being ambiguous or slow, "
+        "the others drawn by lot"
     )
     return sorted([*certain, *chosen], key=lambda each: each.at), note
 
