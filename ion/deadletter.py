@@ -67,6 +67,12 @@ def dead_letter(message: Message, entry: Entry) -> Outgoing:
     return Outgoing(body=message.body, attributes=attributes)
 
 
+def brief(letter: Outgoing) -> Outgoing:
+    """A dead letter with no more than its id, its reason and its redrives, for a queue that takes no larger one."""
+    kept = {name: letter.attributes[name] for name in (ID, REASON, REDRIVES) if name in letter.attributes}
+    return Outgoing(body=letter.body, attributes=kept)
+
+
 def revived(letter: Message, id_: str) -> Outgoing:
     """The message that brings a dead letter back to the input queue."""
     return Outgoing(body=letter.body, attributes={ID: id_, REDRIVES: str(redrives(letter.attributes) + 1)})

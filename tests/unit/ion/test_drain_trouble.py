@@ -14,7 +14,9 @@ from ion.ledger import Status
 from tests.support.world import LEASE_SECONDS, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from ion.protocols import Outgoing
 
 
 def fail(operation: str, error: Exception, *, when: str = "before") -> Callable[[str, str], Coroutine[Any, Any, None]]:
@@ -166,5 +168,27 @@ def test_dead_letter_that_sqs_refuses_is_tried_again() -> None:
         await world.drain_all()
         assert list(world.dead()) == [id_]
         assert world.attempts["gone@example.com"] == 1
+
+    run(story())
+
+
+def test_a_letter_too_large_for_its_queue_says_less() -> None:
+    """Where the dead-letter queue refuses a letter with all it says, one with its reason alone is sent."""
+
+    async def story() -> None:
+        world = World()
+        world.put("not JSON")
+        send = world.letters.send
+
+        async def small(messages: Sequence[Outgoing]) -> list[Outgoing]:
+            large = [message for message in messages if "failure-detail" in message.attributes]
+            await send([message for message in messages if message not in large])
+            return large
+
+        world.letters.send = small  # type: ignore[method-assign]
+        await world.drain()
+        (letter,) = world.letters.all()
+        assert letter.attributes["failure-reason"] == "malformed"
+        assert world.queue.all() == []
 
     run(story())
