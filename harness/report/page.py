@@ -153,7 +153,7 @@ def _promise(promise: Promise, results: Mapping[str, Any]) -> dict[str, Any]:
 def _latencies(course: Course) -> list[tuple[str, Sequence[float]]]:
     """Of all delivered mails and of each kind: how many, and quantiles in seconds."""
     kinds = {
-        "all": "all delivered mails",
+        "all": "all that reached anybody",
         "straight": "at the first attempt",
         "retried": "after a retry",
         "ambiguous": "with an ambiguous send",

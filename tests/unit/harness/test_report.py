@@ -21,7 +21,7 @@ VOID = {"meta", "br", "img", "link", "input", "hr"}
 class Story:
     """A run made by hand; every `tell` is a tenth of a second later."""
 
-    def __init__(self, root, scenario="outage"):
+    def __init__(self, root, scenario="handmade"):
         self.run = runs.create(scenario, root=root, now=0)
         maildir.create(self.run.mail)
         self.clock, self.bodies, self.lines = 0.0, {}, []
@@ -388,7 +388,7 @@ def test_every_promise_has_words():
 
 def test_the_command_runs_the_same_again(told):
     """Seed and size of the run, ready to be pasted."""
-    assert "make scenario outage ARGS='--seed 7 --mails 9'" in flat(told)
+    assert "make scenario handmade ARGS='--seed 7 --mails 9'" in flat(told)
 
 
 def test_a_picture_that_fails_costs_no_verdict(story, monkeypatch):
