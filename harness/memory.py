@@ -416,8 +416,11 @@ class MemoryAlarm:
         self.hook = hook
         self.resets = 0
 
-    async def reset(self) -> None:
-        """Set it to OK; what the hook raises stops nothing."""
-        with contextlib.suppress(Exception):
+    async def reset(self) -> bool:
+        """Set it to OK; whether that was done, and what the hook raises stops nothing."""
+        try:
             await self.hook("alarm.reset", "before")
-            self.resets += 1
+        except Exception:
+            return False
+        self.resets += 1
+        return True

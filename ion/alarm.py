@@ -22,14 +22,16 @@ class CloudWatchAlarm:
         self._name = name
         self._telemetry = telemetry
 
-    async def reset(self) -> None:
-        """Set the alarm to OK; a failure is logged and stops nothing."""
+    async def reset(self) -> bool:
+        """Set the alarm to OK, if there is one; whether that was done. A failure is logged and stops nothing."""
         if not self._name:
-            return
+            return True
         try:
             await asyncio.to_thread(set_to_ok, self._client, self._name)
         except Exception as error:
             self._telemetry.log("alarm-failed", level="ERROR", alarm=self._name, error=error)
+            return False
+        return True
 
 
 def set_to_ok(client: CloudWatchClient, name: str) -> None:

@@ -5,7 +5,8 @@ IonError
 ├── RequestError        a published document breaks the contract
 ├── ServerUnavailable   the SMTP server, not the mail, is the trouble
 │   └── TurnedAway      it let us in, and broke off the transaction
-└── LedgerUnavailable   the ledger cannot be read or written now
+├── LedgerUnavailable   the ledger cannot be read or written now
+└── AlarmUnavailable    the alarm cannot be set to OK now
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class TurnedAway(ServerUnavailable):
 
 class LedgerUnavailable(IonError):  # noqa: N818 - a state of the ledger
     """The ledger did not take or give an answer; nothing may be sent that it has not recorded."""
+
+
+class AlarmUnavailable(IonError):  # noqa: N818 - a state of the alarm
+    """The alarm was not set to OK at the end of a drain: left alone, it might never wake the function again."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

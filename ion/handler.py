@@ -20,6 +20,7 @@ from ion import __version__
 from ion.alarm import CloudWatchAlarm, set_to_ok
 from ion.drain import Drain
 from ion.dynamo import DynamoLedger
+from ion.errors import AlarmUnavailable
 from ion.parts import Parts
 from ion.queue import SqsQueue
 from ion.settings import Settings, alarm_name, read_secret
@@ -58,13 +59,23 @@ async def serve(parts: Parts, *, deadline: float) -> dict[str, object]:
 
     The alarm is set to OK first, so that a crash later on cannot leave the queue behind an alarm that stays in ALARM
     and never acts again; and once more at the end, for what came or stayed meanwhile.
+
+    Raises:
+        AlarmUnavailable: That last time failed. Lambda tries a failed wake-up again, and so does it.
+        As `Drain.run` does.
     """
     await parts.alarm.reset()
     try:
-        return await Drain(parts, deadline=deadline).run()
+        summary = await Drain(parts, deadline=deadline).run()
     finally:
-        await parts.alarm.reset()
+        is_set = await parts.alarm.reset()
         parts.telemetry.flush()
+    if not is_set:
+        raise AlarmUnavailable(
+            f"alarm {parts.settings.alarm.name} could not be set to OK; should it stay in ALARM, nothing but a publish "
+            f"wakes the function. The drain itself went well: {summary}"
+        )
+    return summary
 
 
 def run(event: object, context: LambdaContext) -> dict[str, object]:  # noqa: ARG001 - Lambda's signature

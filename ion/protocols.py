@@ -66,8 +66,8 @@ class Clock(Protocol):
 class Alarm(Protocol):
     """The alarm that wakes the Lambda while messages are visible."""
 
-    async def reset(self) -> None:
-        """Set it to OK, so that its next transition to ALARM acts again; a failure is logged, not raised."""
+    async def reset(self) -> bool:
+        """Set it to OK, so that its next transition to ALARM acts again; whether it is. A failure is logged, not raised."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
