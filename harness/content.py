@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from email.header import decode_header, make_header
 from email.parser import BytesParser, HeaderParser
 from email.utils import getaddresses, parseaddr
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import idna
@@ -56,6 +57,7 @@ class Content:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@lru_cache(maxsize=4096)  # a checker asks for the same ones again and again
 def mailbox(address: str) -> str:
     """The mailbox of an address in its one spelling: the local part as it is, the domain in lower-case ASCII."""
     local, _, domain = parseaddr(address)[1].rpartition("@")

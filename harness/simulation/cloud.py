@@ -6,7 +6,6 @@ Queues and ledger are the twins of harness/memory.py.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import math
 from random import Random
@@ -145,13 +144,12 @@ class Function:
 
     async def _run(self, process: Process, why: str) -> bool:
         world = self._world
-        # Both early more often than late: there is most to be upset while mail goes out.
+        # Sooner rather than later: most can be upset while mail goes out. But not before it has set the alarm to OK:
+        # against a function that never gets so far, nothing helps but to mend it (docs/fidelity.md).
         if world.strike("lambda.dies"):
-            process.fuse = 1 + int(120 * self._random.random() ** 3)
+            process.fuse = 2 + int(120 * self._random.random() ** 3)
         if stall := world.strike("lambda.stalls"):
-            begin = self._random.random() ** 2 * FUNCTION_SECONDS / 4
-            until = world.now() + begin + self._random.random() * float(stall.detail)
-            world.later(begin, setattr, process, "stalled_until", until)
+            process.stall = (1 + int(60 * self._random.random() ** 2), float(stall.detail) * self._random.random())
         world.note("function.started", process=process.number, why=why)
         context = contextvars.copy_context()
         context.run(CURRENT.set, process)
@@ -162,7 +160,7 @@ class Function:
         timer.cancel()
         error = "" if process.main.cancelled() else process.main.result()
         process.main = None
-        process.fuse, process.stalled_until, process.idle_since = 0, 0.0, world.now()
+        process.fuse, process.stall, process.stalled_until, process.idle_since = 0, (0, 0.0), 0.0, world.now()
         how = process.how or ("failed" if error else "returned")
         world.note("function.ended", process=process.number, how=how, error=error)
         if process.alive:
@@ -194,12 +192,19 @@ class Alarm:
         self._active_from = 0.0
         self.state: Literal["OK", "ALARM"] = "OK"
 
-    async def reset(self) -> None:
+    async def reset(self) -> bool:
         """Set it to OK; as in ion, a failure stops nothing."""
-        with contextlib.suppress(Exception):
+        try:
             await self._world.hook("alarm.reset", "before")
-            self._become("OK")
+            self.set_to_ok()
             await self._world.hook("alarm.reset", "after")
+        except Exception:
+            return False
+        return True
+
+    def set_to_ok(self) -> None:
+        """SetAlarmState, as whoever may do it does it."""
+        self._become("OK")
 
     async def watch(self) -> None:
         """Take a point of the metric once a minute, for ever; skips the minutes in which there is nothing to see."""

@@ -65,10 +65,11 @@ KINDS: dict[str, Kind] = {
     "sns.late": Kind("SNS delivers up to {detail} s late", ("5", "600")),
     "sns.twice": Kind("SNS delivers twice"),
     "lambda.dies": Kind("the function's process dies", longest=1800),
-    "lambda.stalls": Kind("the function's process stands still for up to {detail} s", ("10", "100")),
+    "lambda.stalls": Kind("the function's process stands still for up to {detail} s", ("10", "120"), shares=(0.3, 1.0)),
     "lambda.throttled": Kind("Lambda throttles the function", longest=3600),
     "lambda.cold": Kind("the function starts cold each time, in up to {detail} s", ("3", "10")),
     "lambda.deployed": Kind("a new version of the function is deployed", longest=1.0, shares=(1.0,)),
+    "alarm.fails": Kind("the alarm cannot be set to OK", longest=20.0),
     "alarm.late": Kind("metrics come up to {detail} s late", ("60", "900"), longest=7200),
 }
 

@@ -30,6 +30,7 @@ class Process:
         random: Where its own chance comes from.
         alive: Whether it can still do anything.
         fuse: It dies at its so many-th step from now; 0: at none.
+        stall: At its so many-th step from now it stands still, and for how many seconds.
         stalled_until: Nothing of it moves before, in seconds of the loop's time.
         idle_since: When it last had something to do.
         how: How it died: `killed` or `timed out`.
@@ -40,6 +41,7 @@ class Process:
         self.random = random
         self.alive = True
         self.fuse = 0
+        self.stall = (0, 0.0)
         self.stalled_until = 0.0
         self.idle_since = 0.0
         self.how = ""
@@ -74,9 +76,12 @@ class Process:
                 self.die("killed")
                 raise Killed
         await asyncio.sleep(seconds)
-        stalled = self.stalled_until - asyncio.get_running_loop().time()
-        if stalled > 0:
-            await asyncio.sleep(stalled)
+        if self.stall[0]:
+            self.stall = (self.stall[0] - 1, self.stall[1])
+            if not self.stall[0]:
+                self.stalled_until = asyncio.get_running_loop().time() + self.stall[1]
+        if self.stalled_until:
+            await asyncio.sleep(max(0.0, self.stalled_until - asyncio.get_running_loop().time()))
         self.check()
 
 

@@ -81,9 +81,9 @@ def simulate(plan: Plan, *, tracing: bool = False, reading: bool = False) -> Res
             raise HarnessError(f"mail {key} was not kept")
         return world.mails[key]
 
-    ended = [event for event in world.events if event["event"] == "function.ended"]
-    deaths = [event["t"] for event in ended if event["how"] != "returned"]
-    report = checker.check(world.events, read, expect=expectations(plan, deaths))
+    upsets = list(world.upsets)
+    upsets += [e["t"] for e in world.events if e["event"] == "function.ended" and e["how"] != "returned"]
+    report = checker.check(world.events, read, expect=expectations(plan, upsets))
     pending = dict.fromkeys(report.sets.get("pending", ()), "still pending")
     if stuck or (pending and all(breach.promise is not Promise.LIVENESS for breach in report.breaches)):
         what = stuck or f"not done {world.patience():.0f} s after the last fault had healed"
@@ -93,8 +93,8 @@ def simulate(plan: Plan, *, tracing: bool = False, reading: bool = False) -> Res
     return Result(plan=plan, events=world.events, report=report, seen=world.seen, seconds=seconds)
 
 
-def expectations(plan: Plan, deaths: Sequence[float]) -> list[Expectation]:
-    """What can be told of a simulated run beside the promises, since it is known who has died, and when."""
+def expectations(plan: Plan, upsets: Sequence[float]) -> list[Expectation]:
+    """What can be told of a simulated run beside the promises, since it is known what has upset whom, and when."""
 
     def unspent(facts: Facts, _: Report) -> str:
         found = []
@@ -112,12 +112,12 @@ def expectations(plan: Plan, deaths: Sequence[float]) -> list[Expectation]:
         for item in facts.ledger.values():
             last = 0.0
             for line in item["log"]:
-                if line["result"] == "abandoned" and not any(last <= death <= line["at"] for death in deaths):
+                if line["result"] == "abandoned" and not any(last <= upset <= line["at"] for upset in upsets):
                     found.append(item["id"])
                 last = line["at"]
         return f"left behind by workers that ended well: {', '.join(found)}" if found else ""
 
     return [
         Expectation(name="an attempt is spent by a send only", wrong=unspent),
-        Expectation(name="only who dies or fails leaves a claimed mail behind", wrong=vanished),
+        Expectation(name="only who dies, fails or is held up leaves a claimed mail behind", wrong=vanished),
     ]

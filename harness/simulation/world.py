@@ -75,16 +75,19 @@ class World:
         epoch: Unix time of the beginning.
         events: What has happened, in the words of a scenario's history.
         seen: How often each thing has happened that is worth having happened: faults by kind, and what ion said.
+        upsets: When something happened by which a worker may lose a mail that it has claimed.
         mails: The bytes of the mails that were taken, by key, if they are kept.
     """
 
     def __init__(self, plan: Plan, *, tracing: bool, keeping: bool) -> None:
         self.plan = plan
+        self._loop = asyncio.get_running_loop()
         self.settings = settings(plan.max_attempts, plan.connections, plan.visibility)
         self.clock = LoopClock()
         self.epoch = self.clock.now()
         self.events: list[Event] = []
         self.seen: Counter[str] = Counter()
+        self.upsets: list[float] = []
         self.mails: dict[str, bytes] = {}
         self._tracing, self._keeping = tracing, keeping
         self._keys = itertools.count(1)
@@ -122,15 +125,15 @@ class World:
 
     def now(self) -> float:
         """Seconds since the beginning."""
-        return asyncio.get_running_loop().time()
+        return self._loop.time()
 
     def later(self, seconds: float, what: Callable[..., object], *args: object) -> asyncio.TimerHandle:
         """Do something in a while."""
-        return asyncio.get_running_loop().call_later(seconds, what, *args)
+        return self._loop.call_later(seconds, what, *args)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Begin something that goes on beside everything else."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._loop.create_task(work)
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._done)
 
@@ -141,12 +144,17 @@ class World:
 
     def strike(self, kind: str, detail: str = "") -> Fault | None:
         """The fault of this kind (and detail) that strikes at this moment, if one does."""
-        now = self.now()
-        for fault in self._faults.get(kind, ()):
+        faults = self._faults.get(kind)
+        if not faults:
+            return None
+        now = self._loop.time()
+        for fault in faults:
             if fault.at <= now < fault.at + fault.seconds and detail in {"", fault.detail}:
                 if fault.share < 1 and self._random.random() >= fault.share:
                     continue
                 self.seen[kind] += 1
+                if kind.startswith(("lambda.", "ledger.", "sqs.")):
+                    self.upsets.append(self.clock.now())
                 self.told(None, f"strikes: {fault.what}", {})
                 return fault
         return None
@@ -229,7 +237,7 @@ class World:
     async def live(self) -> None:
         """Let the plan happen, and what it has left undone come to an end."""
         self.note("run.started", default_sender=SENDER)
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         loop.set_exception_handler(lambda _loop, _context: None)  # what a dead process raises concerns nobody
         watch = loop.create_task(self.alarm.watch())
         for fault in self.plan.faults:
