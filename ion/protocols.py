@@ -67,7 +67,7 @@ class Alarm(Protocol):
     """The alarm that wakes the Lambda while messages are visible."""
 
     async def reset(self) -> bool:
-        """Set it to OK, so that its next transition to ALARM acts again; whether it is. A failure is logged, not raised."""
+        """Set it to OK, so that its next transition to ALARM acts again; whether it is. A failure is logged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
