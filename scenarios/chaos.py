@@ -26,10 +26,10 @@ def _fault(dice: Random, number: int, seconds: float) -> Fault:
     stage, share = dice.choice(STAGES), round(dice.uniform(0.05, 0.4), 2)
     deeds = {
         "4xx": Misdeed(stages=(stage,), reply="451 4.3.0 try again later", share=share),
-        "421": Misdeed(stages=(stage,), reply="421 4.3.2 shutting down", share=share / 4),
+        "421": Misdeed(stages=(stage,), reply="421 4.3.2 shutting down", share=share / 2),
         "dropped": Misdeed(stages=(stage,), drop=True, share=share / 2),
         "reply lost": Misdeed(stages=(Stage.KEPT,), drop=True, share=share / 2),
-        "hanging": Misdeed(stages=(stage,), hang=True, share=share / 4),
+        "hanging": Misdeed(stages=(stage,), hang=True, share=share / 2),
         "slow": Misdeed(stages=(stage,), delay_seconds=share, jitter_seconds=share),
         "greeting": Misdeed(stages=(Stage.GREETING,), reply="554 5.3.2 no service here", share=share),
         "no login": Misdeed(stages=(Stage.AUTH,), reply="454 4.7.0 temporary authentication failure", share=share),
@@ -45,7 +45,7 @@ def _fault(dice: Random, number: int, seconds: float) -> Fault:
         "ledger throttled": partial(Aws, rules=(throttled,)),
         "queue failing": partial(Aws, rules=(failing,)),
     }
-    kinds = {f"{name} at {stage}": partial(Server, does=(deed,)) for name, deed in deeds.items()} | others
+    kinds = {f"{name} at {deed.stages[0]}": partial(Server, does=(deed,)) for name, deed in deeds.items()} | others
     kind = dice.choice(list(kinds))
     # Where chance has it that a fault never strikes, the others still do.
     return kinds[kind](

@@ -13,7 +13,7 @@ SLOW = Misdeed(stages=(Stage.MAIL, Stage.DOT), delay_seconds=0.3, jitter_seconds
 
 SCENARIO = Scenario(
     summary="the function's deadline falls into slow sends",
-    mails=150,
+    mails=120,
     connections=4,
     settings=BRISK,
     function_seconds=16,

@@ -380,6 +380,27 @@ def test_a_stall_with_messages_visible_breaks_liveness():
     assert Promise.LIVENESS in promises(story.check())
 
 
+def test_a_stall_for_a_faults_sake_proves_nothing():
+    """A fault was still to come or to end: that the queue stood still may be its doing. It is named."""
+    story = Story(reason="stalled", stalled_seconds=60, unfinished=["killed"])
+    story.publish("good")
+    story.accept("good")
+    story.publish("w-1")
+    story.depth["visible"] = 1
+    report = story.check()
+    assert report.verdict is Verdict.UNKNOWN
+    assert "faults still to come or to end: killed" in report.doubts
+
+
+def test_a_dead_letter_that_could_not_be_read_is_pending(story):
+    """The dead-letter queue held one more than could be read: somebody has it in hand, and it is not lost."""
+    story.publish("w-1")
+    story.depth["dead"] = 1
+    report = story.check()
+    assert report.verdict is Verdict.UNKNOWN
+    assert report.sets["pending"] == ["w-1"]
+
+
 def test_nothing_delivered_is_never_valid():
     """A run in which all went to the dead-letter queue proves nothing about delivery."""
     story = Story()
