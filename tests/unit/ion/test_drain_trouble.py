@@ -172,12 +172,29 @@ def test_dead_letter_that_sqs_refuses_is_tried_again() -> None:
     run(story())
 
 
+def test_a_small_letter_that_is_refused_in_passing_says_all() -> None:
+    """A letter that can be no matter of size keeps its words, and is sent when its message comes again."""
+
+    async def story() -> None:
+        world = World()
+        world.put("not JSON")
+        world.letters.mishap = lambda _: True
+        await world.drain()
+        assert world.letters.all() == []
+        world.letters.mishap = lambda _: False
+        await world.drain_all()
+        (letter,) = world.letters.all()
+        assert letter.attributes["failure-detail"]
+
+    run(story())
+
+
 def test_a_letter_too_large_for_its_queue_says_less() -> None:
     """Where the dead-letter queue refuses a letter with all it says, one with its reason alone is sent."""
 
     async def story() -> None:
         world = World()
-        world.put("not JSON")
+        world.put("not JSON" * 5_000)
         send = world.letters.send
 
         async def small(messages: Sequence[Outgoing]) -> list[Outgoing]:
