@@ -34,6 +34,7 @@ def draw(table: Table, path: Path) -> None:
     if sqs := table.find("sqs"):
         axes.axhline(sqs.rate, color=STYLES["sqs"][0], linestyle=":", label="SQS alone")
     axes.set_xscale("symlog", linthresh=5)  # linear up to there: it has a 0
+    axes.set_xlim(left=-1)
     axes.set_yscale("log")
     axes.set_xticks(away, [str(ms) for ms in away])
     axes.minorticks_off()
