@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # Every so many seeds, the lines that run are noted (which takes time), and every so many the mails are read.
 LINES_EVERY, READ_EVERY = 10, 16
+# Where there is no terminal for a bar, so often there is a line.
+LINE_EVERY = 1_000
 MAX_STORIES = 3
 
 
@@ -52,23 +55,23 @@ def _many(args: argparse.Namespace) -> int:
     mails = days = 0
     began, console = time.monotonic(), Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    progress = Progress(*columns, console=console, disable=not console.is_terminal)
+    with contextlib.suppress(KeyboardInterrupt), progress:  # what has been done by then is told all the same
         bar = progress.add_task("simulating", total=len(args.seeds))
-        for number, seed in enumerate(args.seeds):
+        for number, seed in enumerate(args.seeds, start=1):
             plan = draw(seed, days=args.days)
-            if number % LINES_EVERY:
-                result = simulate(plan, reading=not number % READ_EVERY)
-            else:
-                with lines:
-                    result = simulate(plan)
+            with contextlib.nullcontext() if number % LINES_EVERY else lines:
+                result = simulate(plan, reading=number % READ_EVERY == 0)
             seen += result.seen
             days += args.days
             mails += len(plan.publications)
             if result.broken:
                 broken.append(result)
                 console.print(f"seed {seed}: {result.broken}", highlight=False, markup=False)
-            rate = days / (time.monotonic() - began) * 60
-            progress.update(bar, advance=1, description=f"{rate:,.0f} days/min, {len(broken)} broken")
+            rate = f"{days / (time.monotonic() - began) * 60:,.0f} days a minute, {len(broken)} broken"
+            progress.update(bar, advance=1, description=rate)
+            if progress.disable and number % LINE_EVERY == 0:
+                console.print(f"{number:,} of {len(args.seeds):,}: {rate}", highlight=False)
     for result in broken[:MAX_STORIES]:
         print(f"\n{_story(result, keep_long=args.keep_long)}")
     print(_summary(days, mails, time.monotonic() - began, len(broken), seen=seen, lines=lines))

@@ -110,6 +110,7 @@ class Publication:
         key: The id that the publisher gives it: none, one of its `own`, or by mistake one that others have (`shared`).
         times: How often it is published.
         expires_after: Seconds after which it is not to be sent any more; 0: never.
+        large: Whether it is so long that its dead letter may be too large for a queue.
         redrive: Instead of a mail, a redrive: `all`, `rejected` (those with that reason) or `max` (two at most).
     """
 
@@ -118,6 +119,7 @@ class Publication:
     key: str = ""
     times: int = 1
     expires_after: float = 0.0
+    large: bool = False
     redrive: str = ""
 
 
@@ -193,6 +195,7 @@ def _publication(dice: Random, at: float) -> Publication:
         key=dice.choice(("own", "own", "own", "shared")) if _chance(dice, 0.4) else "",
         times=dice.choice((1, 1, 1, 1, 2)),
         expires_after=dice.choice((60.0, 1800.0)) if _chance(dice, 0.05) else 0.0,
+        large=_chance(dice, 0.01),
     )
 
 
@@ -231,7 +234,7 @@ def document(publication: Publication, number: int, *, epoch: float) -> str:
         "action": "send",
         "recipient": [f"{name}-{number}-{place}@example.com" for place, name in enumerate(publication.to)],
         "subject": f"mail {number}",
-        "body_text": "x\n",
+        "body_text": "x\n" * (20_000 if publication.large else 1),
         "headers": {"X-Workload-Id": f"mail-{number}"},
     }
     if publication.key:
