@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from harness.bench.measurement import Measurement
 from harness.errors import BenchError
 from harness.localstack.process import ACCESS_KEY, INHERITED, REGION, SECRET_KEY
@@ -124,10 +126,13 @@ class Track:
                 raise BenchError(f"SQS did not take all mails into {names.queue}")
 
     def _remove(self, names: Names) -> None:
-        with contextlib.suppress(Exception):  # the whole LocalStack ends soon
-            sqs = self.emulator.client("sqs")
-            sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=names.queue)["QueueUrl"])
-            self.emulator.client("dynamodb").delete_table(TableName=names.table)
+        """What a cell made; the cells differ in what there is of it."""
+        sqs, client = self.emulator.client("sqs"), self.emulator.client
+        with contextlib.suppress(ClientError):
+            for queue in (names.queue, names.deadletter):
+                sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=queue)["QueueUrl"])
+            client("cloudwatch").delete_alarms(AlarmNames=[names.alarm])
+            client("dynamodb").delete_table(TableName=names.table)
 
     def _drain(self, cell: Cell, names: Names, place: Mapping[str, Any]) -> dict[str, Any]:
         """One drain by the artifact's own code."""

@@ -58,3 +58,11 @@ def test_table_and_picture_are_left(found):
     assert found["bench.md"] in found["printed"]
     assert "| 5 ms       | **ion**    | 2" in found["bench.md"]
     assert "ion, 2 connections" in found["bench.svg"]
+
+
+def test_nothing_is_left_in_localstack(found, emulator):
+    """A LocalStack that outlives the bench is as it was."""
+    queues = emulator.client("sqs").list_queues(QueueNamePrefix="bench").get("QueueUrls", [])
+    tables = emulator.client("dynamodb").list_tables()["TableNames"]
+    alarms = emulator.client("cloudwatch").describe_alarms(AlarmNamePrefix="bench")["MetricAlarms"]
+    assert [queues, [name for name in tables if name.startswith("bench")], alarms] == [[], [], []]
