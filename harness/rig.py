@@ -77,6 +77,8 @@ def standing(
         deployed = deploy(
             localstack,
             built.path,
+            # What another run has left there, metrics above all, must not be taken for this one's.
+            prefix=f"{saved.scenario}-" if emulator else "",
             environment=environment(sink, settings),
             timeout_seconds=function_seconds,
             reserved_concurrency=concurrency,
