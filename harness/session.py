@@ -13,7 +13,7 @@ from email.header import decode_header, make_header
 from email.parser import BytesHeaderParser
 from typing import TYPE_CHECKING, Any
 
-from aiosmtpd.smtp import SMTP, AuthResult
+from aiosmtpd.smtp import SMTP, AuthResult, TLSSetupException
 
 from harness import maildir
 from harness.errors import HistoryError
@@ -122,6 +122,9 @@ class Session(SMTP):  # type: ignore[misc]  # aiosmtpd has no types
 
     async def handle_exception(self, error: Exception) -> str:
         """What nobody foresaw is the sink's own fault: it goes into the history, and the connection ends."""
+        if isinstance(error, TLSSetupException):  # a client that leaves in the middle of the handshake is free to
+            self.cut("TLS handshake failed")
+            raise asyncio.CancelledError
         if not isinstance(error, HistoryError):  # then the history itself knows
             self._sink.history.record("smtp.trouble", session=self._number, text=repr(error))
         self.cut("sink failed")

@@ -2,8 +2,10 @@ import asyncio
 import hashlib
 import mailbox
 import smtplib
+import socket
 import ssl
 import threading
+import time
 
 import pytest
 
@@ -290,3 +292,29 @@ def test_non_ascii_addresses_arrive_as_they_are(bench):
     client.sendmail("from@example.com", ["jörg@example.com"], MAIL, mail_options=["SMTPUTF8"])
     client.close()
     assert made.transaction()["recipients"] == ["jörg@example.com"]
+
+
+def test_a_client_that_leaves_in_its_tls_handshake_is_no_trouble_of_the_sinks(bench):
+    """A function killed just then says nothing about the sink: the session ends, and no trouble is written down."""
+    made = bench()
+    with (
+        socket.create_connection(("localhost", made.sink.port), timeout=10) as client,
+        client.makefile("rb") as replies,
+    ):
+        for command, lines in ((b"", 1), (b"EHLO me\r\n", None), (b"STARTTLS\r\n", 1)):
+            client.sendall(command)
+            while lines is None and not replies.readline().startswith(b"250 "):
+                pass
+            for _ in range(lines or 0):
+                replies.readline()
+        client.sendall(b"\x16\x03\x01")
+    assert [event["end"] for event in _sessions(made)] == ["TLS handshake failed"]
+    assert made.events("smtp.trouble") == []
+
+
+def _sessions(made):
+    deadline = time.monotonic() + 10
+    while not (found := [each for each in read(made.history.path) if each["event"] == "smtp.session"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
