@@ -100,3 +100,43 @@ def test_seeds_have_schedules_of_their_own():
     assert len({json.dumps([fault.plan() for fault in faults]) for faults in schedules}) == 40
     kinds = {fault.name.partition(": ")[2].partition(" at ")[0] for faults in schedules for fault in faults}
     assert len(kinds) == 15
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """Every run is said to break its promise as long as the fault that `played` names is among its faults."""
+
+    class Played(list):
+        guilty = ""
+
+    made = Played()
+
+    def play(name, experiment, options, _view, *, announce):
+        assert not announce
+        faults = [fault.name for fault in experiment.schedule(options.seed, options.seconds)]
+        made.append((name, options.seed, len(faults)))
+        broken = made.guilty in faults
+        promises = frozenset({"once"} if broken else ())
+        return Row(scenario=name, seed=options.seed, verdict="invalid" if broken else "valid", promises=promises)
+
+    monkeypatch.setattr(suite, "play", play)
+    return made
+
+
+def test_all_runs_every_scenario_once(played, capsys):
+    """And with --json prints the runs and nothing else."""
+    assert cli.main(["scenario", "all", "--json"]) == 0
+    assert [name for name, _, _ in played] == names()
+    assert [run["scenario"] for run in json.loads(capsys.readouterr().out)["runs"]] == names()
+
+
+def test_seeds_run_one_after_the_other_and_shrinking_names_the_guilty_fault(played, capsys):
+    """A failing seed is run again with fewer faults; the seeds that are valid are not."""
+    faults = load("chaos").schedule(2, 20.0)
+    played.guilty = faults[1].name
+    assert cli.main(["scenario", "chaos", "--seeds", "1-3", "--shrink", "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert [(run["seed"], run["verdict"]) for run in said["runs"]] == [(1, "valid"), (2, "invalid"), (3, "valid")]
+    [smallest_found] = said["smallest"].values()
+    assert smallest_found == [f"{faults[1].name}: {json.dumps(faults[1].plan())}"]
+    assert len([seed for _, seed, _ in played if seed == 2]) <= 1 + suite.SHRINK_RUNS
