@@ -161,7 +161,6 @@ class Drain:
         )
         if not messages:
             return 0
-        self._held.update(messages)
         self._count("received", len(messages))
         self._telemetry.observe("BatchSize", len(messages))
         sender = self._settings.smtp.default_sender
@@ -169,6 +168,7 @@ class Drain:
             read(message, owner=f"{self._parts.random.getrandbits(128):032x}", default_sender=sender)
             for message in messages
         ]
+        self._held.update(messages)
         await self._claim(reads)
         return len(messages)
 

@@ -61,6 +61,8 @@ def read(message: Message, *, owner: str, default_sender: str) -> Read:
             request = parse(message.body)
         except RequestError as error:
             failure = (error.reason, str(error))
+        except Exception as error:  # a fault of ours: this message pays for it, and no other
+            failure = ("internal-error", f"{type(error).__name__}: {error}")
     if message.receive_count > MAX_RECEIVES:
         failure = ("receives-exhausted", f"received {message.receive_count} times and never settled")
     mail = request if isinstance(request, SendRequest) else None

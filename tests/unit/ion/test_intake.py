@@ -105,3 +105,13 @@ def test_never_raises(body: str) -> None:
     """Whatever the body: it is read as something, or there is a reason."""
     found = reading(body)
     assert (found.request is None) is (found.failure is not None)
+
+
+def test_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where reading itself fails, this message is given up for it, and no other pays."""
+
+    def parse(_: str) -> None:
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr("ion.intake.parse", parse)
+    assert reading("x").failure == ("internal-error", "ZeroDivisionError: nobody thought of this")
