@@ -37,10 +37,8 @@ MAXIMUM_EVENT_AGE_SECONDS = 6 * 3600
 ACTIVE_TIMEOUT_SECONDS = 30
 POLL_SECONDS = 0.05
 ABSENT = frozenset(
-    {
-        *("NotFound", "NotFoundException", "NoSuchEntity", "ResourceNotFound", "ResourceNotFoundException"),
-        *("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"),
-    }
+    {"NotFound", "NotFoundException", "NoSuchEntity", "ResourceNotFound", "ResourceNotFoundException"}
+    | {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}
 )
 
 
@@ -81,7 +79,7 @@ class Names:
 
     @property
     def deadletter_alarm(self) -> str:
-        """The alarm on the dead-letter queue's messages."""
+        """The alarm on the dead-letter queue."""
         return f"{self.function}-dead-letters-alarm"
 
     @property
@@ -293,12 +291,8 @@ def _queue_policy(names: Names, queue: str) -> str:
 
 
 def _make_function(emulator: Emulator, names: Names, **settings: Any) -> str:
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        ],
-    }
+    lambda_may = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    trust = {"Version": "2012-10-17", "Statement": [lambda_may]}
     # LocalStack enforces no policies, so the role has none; terraform/ holds the least that ion needs.
     role = emulator.client("iam").create_role(RoleName=names.function, AssumeRolePolicyDocument=json.dumps(trust))
     logs = emulator.client("logs")
@@ -347,9 +341,13 @@ def _make_topics(emulator: Emulator, names: Names, function_arn: str) -> None:
 
 
 def _make_alarms(emulator: Emulator, names: Names, period_seconds: int) -> None:
-    """The one that wakes the function, and the one that wakes people, whom nobody has named here."""
-
-    def make(name: str, description: str, queue: str, actions: list[str]) -> None:
+    """The one that wakes the function, and the one that wakes people, of whom there are none here."""
+    wake_up = f"Wakes the function {names.function} while a message is visible in {names.queue}."
+    dead = f"Mail lies in {names.deadletter}; each message's attributes say why."
+    for name, description, queue, actions in (
+        (names.alarm, wake_up, names.queue, [names.topic_arn(names.alarm_topic)]),
+        (names.deadletter_alarm, dead, names.deadletter, []),
+    ):
         emulator.client("cloudwatch").put_metric_alarm(
             AlarmName=name,
             AlarmDescription=description,
@@ -365,14 +363,9 @@ def _make_alarms(emulator: Emulator, names: Names, period_seconds: int) -> None:
             AlarmActions=actions,
         )
 
-    wake_up = f"Wakes the function {names.function} while a message is visible in {names.queue}."
-    make(names.alarm, wake_up, names.queue, [names.topic_arn(names.alarm_topic)])
-    dead = f"Mail lies in {names.deadletter}; each message's attributes say why."
-    make(names.deadletter_alarm, dead, names.deadletter, [])
-
 
 def _remove(emulator: Emulator, names: Names) -> None:
-    sns, sqs = emulator.client("sns"), emulator.client("sqs")
+    sns, sqs, secrets = emulator.client("sns"), emulator.client("sqs"), emulator.client("secretsmanager")
     cloudwatch, functions = emulator.client("cloudwatch"), emulator.client("lambda")
 
     def remove_topic(arn: str) -> None:
@@ -396,9 +389,7 @@ def _remove(emulator: Emulator, names: Names) -> None:
         partial(emulator.client("iam").delete_role, RoleName=names.function),
         partial(emulator.client("logs").delete_log_group, logGroupName=names.log_group),
         partial(emulator.client("dynamodb").delete_table, TableName=names.table),
-        partial(
-            emulator.client("secretsmanager").delete_secret, SecretId=names.secret, ForceDeleteWithoutRecovery=True
-        ),
+        partial(secrets.delete_secret, SecretId=names.secret, ForceDeleteWithoutRecovery=True),
     ]
     for step in steps:
         try:
