@@ -100,8 +100,9 @@ class MemoryQueue:
         self._retention_seconds = retention_seconds
         self._duplicates = duplicates
         self.hook = hook
-        # Asked for each message of a call: `queue.delete.refused` (an entry that fails in a batch which does not), and
-        # `queue.delete.undone` (a deletion that a server of SQS's has missed: the message is received once more).
+        # Asked for each message of a call: `queue.delete.refused` (an entry that fails in a batch which does not),
+        # `queue.delete.undone` (a deletion that a server of SQS's has missed: the message is received once more), and
+        # `queue.receive.repeated` (a message that stays visible when it is received).
         self.mishap: Callable[[str], bool] = never
         self._name = name
         self._stored: dict[str, _Stored] = {}
@@ -164,7 +165,7 @@ class MemoryQueue:
                 continue
             stored.receipt = f"{stored.message_id}#{next(self._numbers)}"
             stored.received_at = now
-            if self._random.random() >= self._duplicates:
+            if self._random.random() >= self._duplicates and not self.mishap(f"{self._name}.receive.repeated"):
                 stored.visible_at = now + visibility_seconds
             received.append(self._message(stored, receipt=stored.receipt))
         return received

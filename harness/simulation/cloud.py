@@ -71,16 +71,17 @@ class Topic:
         # Of a mail without an id, a second copy under another MessageId is another mail (docs/fidelity.md).
         for _ in range(2 if keyed and self._world.strike("sns.twice") else 1):
             self.under_way += 1
-            self._world.later(self._latency(), self._arrive, body)
+            self._world.later(self.latency(), self._arrive, body)
         for _ in range(2 if self._world.strike("sns.twice") else 1):
-            self._world.later(self._latency(), self._world.function.wake, "published")
+            self._world.later(self.latency(), self._world.function.wake, "published")
 
     def _arrive(self, body: str) -> None:
         self.under_way -= 1
         self._world.queue.put(body)
         self._world.stir()
 
-    def _latency(self) -> float:
+    def latency(self) -> float:
+        """How long a delivery takes, in seconds."""
         late = self._world.strike("sns.late")
         return self._random.random() * (float(late.detail) if late else LATENCY_SECONDS)
 
@@ -89,23 +90,20 @@ class Function:
     """Lambda: asynchronous invocations, at most so many at a time, each of them in a process that may die.
 
     Attributes:
+        idle: The processes that wait for work.
         running: How many invocations run now.
     """
 
     def __init__(self, world: World, random: Random) -> None:
         self._world = world
         self._random = random
-        self._idle: list[Process] = []
+        self.idle: list[Process] = []
         self._processes = 0
         self.running = 0
 
     def wake(self, why: str) -> None:
         """Invoke it asynchronously."""
         self._world.start(self._event(why))
-
-    def deploy(self) -> None:
-        """Replace it: whatever runs goes on to its end, and nothing that was started before serves again."""
-        self._idle.clear()
 
     async def _event(self, why: str) -> None:
         """One event in Lambda's own queue, until it is served or too old."""
@@ -133,8 +131,8 @@ class Function:
     async def _process(self) -> Process:
         """One that idles, or a new one."""
         cold = self._world.strike("lambda.cold")
-        if self._idle and not cold:
-            process = self._idle.pop()
+        if self.idle and not cold:
+            process = self.idle.pop()
             if self._world.now() < process.idle_since + KEEP_ALIVE_SECONDS:
                 return process
         self._processes += 1
@@ -164,7 +162,7 @@ class Function:
         how = process.how or ("failed" if error else "returned")
         world.note("function.ended", process=process.number, how=how, error=error)
         if process.alive:
-            self._idle.append(process)
+            self.idle.append(process)
         return how == "returned"
 
 
@@ -196,15 +194,11 @@ class Alarm:
         """Set it to OK; as in ion, a failure stops nothing."""
         try:
             await self._world.hook("alarm.reset", "before")
-            self.set_to_ok()
+            self.become("OK")
             await self._world.hook("alarm.reset", "after")
         except Exception:
             return False
         return True
-
-    def set_to_ok(self) -> None:
-        """SetAlarmState, as whoever may do it does it."""
-        self._become("OK")
 
     async def watch(self) -> None:
         """Take a point of the metric once a minute, for ever; skips the minutes in which there is nothing to see."""
@@ -232,13 +226,12 @@ class Alarm:
         self._newest = at
         before, after = self.state, "ALARM" if visible else "OK"
         if after != before:
-            self._become("ALARM" if visible else "OK")
+            self.become("ALARM" if visible else "OK")
             if visible:
-                late = self._world.strike("sns.late")
-                seconds = self._random.random() * (float(late.detail) if late else LATENCY_SECONDS)
-                self._world.later(seconds, self._world.function.wake, "alarm")
+                self._world.later(self._world.topic.latency(), self._world.function.wake, "alarm")
 
-    def _become(self, state: Literal["OK", "ALARM"]) -> None:
+    def become(self, state: Literal["OK", "ALARM"]) -> None:
+        """Take on a state, as SetAlarmState has it too."""
         if self.state != state:
             self.state = state
             self._world.told(None, f"the alarm is {state}", {})

@@ -53,7 +53,7 @@ KINDS: dict[str, Kind] = {
     "sqs.fails": Kind("SQS calls fail"),
     "sqs.loses": Kind("SQS calls take effect, and their answers are lost"),
     "sqs.refuses": Kind("SQS refuses single entries of a batch"),
-    "sqs.repeats": Kind("SQS hands a message to two receivers"),
+    "sqs.repeats": Kind("SQS leaves a message visible that it hands out", shares=(0.02, 0.1)),
     "sqs.undeletes": Kind("SQS misses deletions", shares=(0.1, 0.3)),
     "sqs.slow": Kind("SQS calls take up to {detail} s", ("2", "40")),
     "ledger.fails": Kind("the ledger is throttled"),

@@ -102,11 +102,7 @@ class Notes(Telemetry):
         if self._process.alive:
             self._listener(self._process, stage, {"id": id, **fields})
 
-    def count(self, metric: str, value: float = 1) -> None:
-        """Nothing: what is counted is logged too."""
+    def count(self, *_: object, **__: object) -> None:
+        """Nothing: what is counted or observed is logged too."""
 
-    def observe(self, metric: str, value: float, /) -> None:
-        """Nothing."""
-
-    def flush(self) -> None:
-        """Nothing."""
+    observe = flush = count

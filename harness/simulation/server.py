@@ -27,6 +27,13 @@ _BUSY = Reply(code=450, enhanced="4.2.1", text="mailbox busy")
 _SPAM = Reply(code=554, enhanced="5.7.1", text="this is spam")
 _LOST = Reply(text="the connection was lost")
 _TIME_OUT = Reply(text="no answer in time")
+_AT_ANY_STAGE = {
+    "smtp.drops": _LOST,
+    "smtp.closes": Reply(code=421, enhanced="4.3.2", text="closing"),
+    "smtp.defers": Reply(code=451, enhanced="4.3.0", text="later"),
+    "smtp.rejects": Reply(code=554, enhanced="5.7.0", text="never"),
+    "smtp.forgets": Reply(code=530, enhanced="5.7.0", text="log in first"),
+}
 
 
 class Server:
@@ -77,7 +84,7 @@ class Server:
         await process.step(min(limit, seconds) - before)
         return heard
 
-    def _reply(self, stage: Stage, recipient: str, me: int) -> Reply:  # noqa: C901, PLR0911 - a fault a line
+    def _reply(self, stage: Stage, recipient: str, me: int) -> Reply:
         strike = self._world.strike
         if stage is Stage.CONNECT:
             if strike("smtp.refuses"):
@@ -90,16 +97,9 @@ class Server:
             limits = strike("smtp.limits")
             if limits and self._served[me] > int(limits.detail):
                 return Reply(code=421, enhanced="4.7.0", text="enough for one connection")
-        if strike("smtp.drops", stage):
-            return _LOST
-        if strike("smtp.closes", stage):
-            return Reply(code=421, enhanced="4.3.2", text="closing")
-        if strike("smtp.defers", stage):
-            return Reply(code=451, enhanced="4.3.0", text="later")
-        if strike("smtp.rejects", stage):
-            return Reply(code=554, enhanced="5.7.0", text="never")
-        if strike("smtp.forgets", stage):
-            return Reply(code=530, enhanced="5.7.0", text="log in first")
+        for kind, reply in _AT_ANY_STAGE.items():
+            if strike(kind, stage):
+                return reply
         return self._recipient(recipient) if stage is Stage.RCPT else OK[stage]
 
     def _recipient(self, recipient: str) -> Reply:

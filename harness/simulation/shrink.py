@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
 
     from harness.simulation.plan import Fault
+
+T = TypeVar("T")
 
 TRIES = 400
 # Of so many, one is dropped, or simplified, where Hypothesis only looks around; shrinking tries it for each.
@@ -46,29 +48,23 @@ def shrink(plan: Plan, broken: Callable[[Plan], bool]) -> Plan:
 @st.composite
 def _smaller(draw: DrawFn, plan: Plan) -> Plan:
     """A plan with some of its publications and faults, some of them simpler."""
+
+    def either(plain: T, one: T) -> T:
+        return plain if plain != one and not draw(st.integers(0, PLAIN)) else one
+
+    def plain(one: Publication) -> Publication:
+        return Publication(at=one.at, to=one.to[:1], redrive=one.redrive)
+
+    def always(one: Fault) -> Fault:
+        return replace(one, share=1.0, seconds=min(one.seconds, HOUR_SECONDS))
+
     kept = st.integers(0, KEPT)
-    publications = tuple(_publication(draw, one) for one in plan.publications if draw(kept))
-    faults = tuple(_fault(draw, one) for one in plan.faults if draw(kept))
     return replace(
         plan,
-        publications=publications,
-        faults=faults,
-        connections=_either(draw, 1, plan.connections),
-        concurrency=_either(draw, 1, plan.concurrency),
-        max_attempts=_either(draw, 2, plan.max_attempts),
-        visibility=_either(draw, 120, plan.visibility),
+        publications=tuple(either(plain(one), one) for one in plan.publications if draw(kept)),
+        faults=tuple(either(always(one), one) for one in plan.faults if draw(kept)),
+        connections=either(1, plan.connections),
+        concurrency=either(1, plan.concurrency),
+        max_attempts=either(2, plan.max_attempts),
+        visibility=either(120, plan.visibility),
     )
-
-
-def _either(draw: DrawFn, plain: int, one: int) -> int:
-    return plain if plain != one and not draw(st.integers(0, PLAIN)) else one
-
-
-def _publication(draw: DrawFn, one: Publication) -> Publication:
-    plain = Publication(at=one.at, to=one.to[:1], redrive=one.redrive)
-    return plain if plain != one and not draw(st.integers(0, PLAIN)) else one
-
-
-def _fault(draw: DrawFn, one: Fault) -> Fault:
-    plain = replace(one, share=1.0, seconds=min(one.seconds, HOUR_SECONDS))
-    return plain if plain != one and not draw(st.integers(0, PLAIN)) else one

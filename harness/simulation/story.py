@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from harness.simulation.plan import DAY_SECONDS, KINDS
+from harness.simulation.plan import DAY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,9 +20,8 @@ _UNTOLD = ("drained", "ended: ", "strikes: ", "redrive")
 def tell(result: Result, *, calls: bool = False) -> str:
     """The story of a traced run; `calls` tells every single call to AWS too."""
     began = result.events[0]["t"]
-    lines = [
-        f"{_when(event['t'] - began)}  {words}" for event, words in _worded(_worth_telling(result.events, calls=calls))
-    ]
+    events = sorted(_worth_telling(result.events, calls=calls), key=lambda event: float(event["t"]))
+    lines = [f"{_when(event['t'] - began)}  {words}" for event in events if (words := _words(event))]
     plan = result.plan
     head = (
         f"seed {plan.seed}: {len(plan.publications)} published, {len(plan.faults)} faults; at most {plan.max_attempts} "
@@ -62,27 +61,11 @@ def _worth_telling(events: Iterable[Event], *, calls: bool) -> Iterator[Event]:
         yield event
 
 
-def _worded(events: Iterable[Event]) -> Iterator[tuple[Event, str]]:
-    for event in events:
-        words = _words(event)
-        if words:
-            yield event, words
-
-
-def _words(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 - a line a kind of event
-    match event["event"]:
+def _words(event: Event) -> str:  # noqa: PLR0911 - a line a kind of event
+    name = event["event"]
+    match name:
         case "publish.attempted":
             return f"{event['workload']} is published{_to(event['body'])}"
-        case "publish.failed":
-            return f"SNS refuses {event['workload']}"
-        case "publish.unknown":
-            return f"SNS takes {event['workload']}, and its publisher does not hear of it"
-        case "fault.started":
-            return f"from now on: {event['what']}"
-        case "fault.ended":
-            return f"over: {event['what']}"
-        case "phase":
-            return "all faults have healed"
         case "function.started":
             return f"process {event['process']} runs: it was woken because {_WHY[event['why']]}"
         case "function.ended":
@@ -90,25 +73,28 @@ def _words(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 - a line a kind
             return f"process {event['process']} {_HOW[event['how']]}{error}"
         case "smtp.transaction":
             return _transaction(event)
-        case "call":
-            return f"process {event['process']}: {event['operation']}, {event['when']}"
         case "told":
             return _told(event)
         case "deadletter":
-            attributes = event["attributes"]
-            failed = f" for {attributes['failed-recipients']}" if "failed-recipients" in attributes else ""
-            return (
-                f"left in the dead-letter queue: {attributes.get('ion-id')}{failed}: {attributes.get('failure-reason')}"
-            )
-        case "depth":
-            return f"left in the queue: {event['visible']} visible, {event['in_flight']} hidden"
+            said = {"failed-recipients": "nobody", **event["attributes"]}
+            names = ("ion-id", "failure-reason", "failed-recipients")
+            return f"left in the dead-letter queue: {', '.join(said.get(name, '?') for name in names)}"
         case "ledger":
-            item = event["item"]
-            log = ", ".join(line["result"] for line in item["log"])
-            return f"left in the ledger: {item['id']}: {item['status']} ({log})"
-    return ""
+            log = ", ".join(line["result"] for line in event["item"]["log"])
+            return f"left in the ledger: {event['item']['id']}: {event['item']['status']} ({log})"
+        case _:
+            return _PLAIN.get(name, "").format_map(event)
 
 
+_PLAIN = {
+    "publish.failed": "SNS refuses {workload}",
+    "publish.unknown": "SNS takes {workload}, and its publisher does not hear of it",
+    "fault.started": "from now on: {what}",
+    "fault.ended": "over: {what}",
+    "phase": "all faults have healed",
+    "call": "process {process}: {operation}, {when}",
+    "depth": "left in the queue: {visible} visible, {in_flight} hidden",
+}
 _WHY = {"published": "something was published", "alarm": "the alarm went off"}
 _HOW = {"returned": "is done", "failed": "fails", "killed": "dies", "timed out": "has run out of time and is killed"}
 
@@ -135,8 +121,3 @@ def _told(event: Event) -> str:
     if event.get("retry_in_seconds") is not None:
         details.append(f"again in {event['retry_in_seconds']} s")
     return f"{who}{event['what']}{': ' if details else ''}{', '.join(details)}"
-
-
-def kinds() -> str:
-    """The vocabulary of faults."""
-    return "\n".join(f"{name:<16} {kind.what}" for name, kind in KINDS.items())

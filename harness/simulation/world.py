@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ion.ledger import Answer, Claim, Entry
 
 LATENCY_SECONDS = 0.03
-DUPLICATES = 0.02
 LETTERS_RETENTION_SECONDS = 14 * DAY_SECONDS
 POLL_SECONDS = 20.0
 SENDER = "ion@example.com"
@@ -105,14 +104,8 @@ class World:
             hook=self.hook,
             name="letters",
         )
-        repeats = any(fault.kind == "sqs.repeats" for fault in plan.faults)
         self.queue = MemoryQueue(
-            self.clock,
-            random=self._dice("queue"),
-            deadletters=self.letters,
-            duplicates=DUPLICATES if repeats else 0.0,
-            hook=self.hook,
-            name="queue",
+            self.clock, random=self._dice("queue"), deadletters=self.letters, hook=self.hook, name="queue"
         )
         self.queue.mishap = self.letters.mishap = self._mishap
         self.ledger = Ledger(self)
@@ -120,8 +113,6 @@ class World:
         self.topic = Topic(self, self._dice("topic"))
         self.function = Function(self, self._dice("function"))
         self.alarm = Alarm(self, self._dice("alarm"))
-
-    # --- time and chance ---------------------------------------------------------------------------------------------
 
     def now(self) -> float:
         """Seconds since the beginning."""
@@ -171,8 +162,6 @@ class World:
         if timer is not None:
             timer.cancel()
 
-    # --- what ion touches --------------------------------------------------------------------------------------------
-
     def parts(self, process: Process) -> Parts:
         """What a process has wired, once for its life."""
         return Parts(
@@ -206,10 +195,8 @@ class World:
             raise ClientError({"Error": {"Code": "ServiceUnavailable", "Message": "simulated"}}, operation)
 
     def _mishap(self, what: str) -> bool:
-        kind = "sqs.undeletes" if what.endswith(".undone") else "sqs.refuses"
-        return bool(self.strike(kind))
-
-    # --- what is written down ----------------------------------------------------------------------------------------
+        kinds = {"undone": "sqs.undeletes", "repeated": "sqs.repeats", "refused": "sqs.refuses"}
+        return bool(self.strike(kinds[what.rpartition(".")[2]]))
 
     def note(self, event: str, **fields: Any) -> None:
         """Write an event down."""
@@ -231,8 +218,6 @@ class World:
 
     def _dice(self, name: str) -> Random:
         return Random(f"{self.plan.seed}/{name}")  # noqa: S311 - chance, not secrecy
-
-    # --- the course of things ----------------------------------------------------------------------------------------
 
     async def live(self) -> None:
         """Let the plan happen, and what it has left undone come to an end."""
@@ -263,7 +248,7 @@ class World:
         self.later(fault.seconds, partial(self.note, "fault.ended", name=fault.kind, what=fault.what, struck=0))
         if fault.kind == "lambda.deployed":
             self.seen[fault.kind] += 1
-            self.function.deploy()
+            self.function.idle.clear()  # whatever runs goes on to its end
 
     def _busy(self) -> bool:
         return bool(self.queue.next_visible() < float("inf") or self.function.running or self.topic.under_way)
@@ -284,23 +269,13 @@ class World:
         visible, hidden = self.queue.counts()
         self.note("depth", visible=visible, in_flight=hidden, delayed=0, dead=len(self.letters.all()))
         for letter in self.letters.all():
-            self.note("deadletter", message_id=letter.message_id, body=letter.body, attributes=dict(letter.attributes))
+            attributes = dict(letter.attributes)
+            self.note("deadletter", message_id=letter.message_id, body=letter.body, attributes=attributes)
         for entry in self.ledger.entries.values():
             log = [{"at": line.at, "result": line.result} for line in entry.log]
-            for line in log:
-                self.seen[f"ledger: {line['result']}"] += 1
-            self.note(
-                "ledger",
-                item={
-                    "id": entry.id,
-                    "status": entry.status.value,
-                    "message_id": entry.message_id,
-                    "reason": entry.reason,
-                    "attempts": entry.attempts,
-                    "generation": entry.generation,
-                    "log": log,
-                },
-            )
+            self.seen.update(f"ledger: {line['result']}" for line in log)
+            item = {name: getattr(entry, name) for name in ("id", "message_id", "reason", "attempts", "generation")}
+            self.note("ledger", item={**item, "status": entry.status.value, "log": log})
         self.note("run.finished", reason=reason, stalled_seconds=patience)
 
 
