@@ -120,6 +120,13 @@ def test_goal_is_reported_as_met_or_missed(rate, word):
     assert line.split("|")[-2].strip() == word
 
 
+def test_goal_near_by_is_reported_for_every_number_of_connections():
+    """A number of connections that meets the goal hides none that misses it."""
+    ions = (measured("ion", 8, rate=9), measured("ion", 32, rate=11))
+    text = markdown(Findings(facts=FACTS, table=Table(measurements=(measured("baseline", 1, rate=10), *ions))))
+    assert [line.split("|")[-2].strip() for line in text.splitlines() if "| 0 ms, " in line] == ["missed", "met"]
+
+
 def test_growing_memory_misses_its_goal():
     """Memory is flat if the long drain takes no more than a tenth more than the short one."""
     drains = (measured("ion", 32, memory=80), measured("ion", 32, memory=95))
