@@ -11,6 +11,7 @@ import re
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -316,15 +317,24 @@ def _told(
             octets += chunk
             if len(octets) > limit:
                 raise HTTPException(413, f"the body is larger than {limit:,} bytes")
-        try:
-            body = json.loads(bytes(octets)) if octets.strip() else {}
-        except (ValueError, RecursionError) as error:
-            raise HTTPException(400, f"the body is no JSON: {error}") from error
-        if not isinstance(body, dict):
-            raise HTTPException(400, "the body has to be a JSON object")
+        body = _object(bytes(octets), request.headers.get("content-type", ""))
         return await run_in_threadpool(_plainly, answer, request, body)
 
     return endpoint
+
+
+def _object(octets: bytes, content_type: str) -> dict[str, Any]:
+    """The object in a body; a form's fields count too, since a much used client sends ids so."""
+    if content_type.startswith("application/x-www-form-urlencoded"):
+        fields = {name.lower(): values for name, values in parse_qs(octets.decode("utf-8", "replace")).items()}
+        return {"IDs": fields.get("ids", []), "Read": fields.get("read", [""])[-1].lower() == "true"}
+    try:
+        body = json.loads(octets) if octets.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is no JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise HTTPException(400, "the body has to be a JSON object")
+    return body
 
 
 def _plainly(answer: Callable[..., Response], *arguments: Any) -> Response:
@@ -366,7 +376,8 @@ def _parsed(query: str, timezone: str) -> Condition:
 
 
 def _field(body: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
-    value = body.get(name, default)
+    # Without regard to case, as Go, and so Mailpit, reads the names of fields.
+    value = next((each for key, each in body.items() if key.lower() == name.lower()), None)
     if value is None:
         return default
     if not isinstance(value, kind):

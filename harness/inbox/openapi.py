@@ -112,6 +112,7 @@ def _schemas() -> dict[str, Schema]:
             {
                 **common,
                 **_texts("Text", "HTML", "ReturnPath"),
+                "Read": _FLAG,
                 "Date": _TIME,
                 "Inline": _list(part),
                 "Attachments": _list(part),

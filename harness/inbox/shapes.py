@@ -42,6 +42,7 @@ def message(mail: Summary, taken_apart: Mail) -> dict[str, Any]:
     return {
         "ID": mail.id,
         "MessageID": mail.message_id,
+        "Read": True,  # which Mailpit has given up, and clients of its early versions wait for
         **_people(mail),
         "ReturnPath": mail.sender,
         "Subject": mail.subject,

@@ -41,6 +41,7 @@ LOG_PAGE_SIZE = 100
 REFRESH_SECONDS = 0.5
 EVENTS_POLL_SECONDS = 0.5
 MAX_SOURCE_BYTES = 512 * 1024
+FRAGMENTS = {"list": "list.html", "mail": "mail.html"}
 TABS = ("html", "text", "headers", "source", "story")
 # A report is made by this project, but shows what was in mails: it may run its own script, and reach nothing.
 REPORT_POLICY = (
@@ -91,8 +92,9 @@ class Pages:
 
     def list(self, request: Request) -> Response:
         """The list of mails, beside an empty place for one."""
-        name = "list.html" if request.query_params.get("fragment") == "list" else "inbox.html"
-        return self._render(request, name, mail=None, **self._listing(request))
+        fragment = request.query_params.get("fragment", "")
+        template = FRAGMENTS.get(fragment, "inbox.html")
+        return self._render(request, template, mail=None, **self._listing(request))
 
     def mail(self, request: Request) -> Response:
         """One mail, beside the list."""
@@ -116,11 +118,11 @@ class Pages:
             context |= {"source": raw.decode("utf-8", "replace"), "cut": len(taken_apart.raw) > len(raw)}
         context["story"] = story.tell(self.store, mail, self.live)
         context["files"] = [(part, render.filename(part), _length(part)) for part in taken_apart.files]
-        fragment = request.query_params.get("fragment") == "mail"
+        template = "mail.html" if request.query_params.get("fragment") == "mail" else "inbox.html"
         listing = self._listing(request)
         newer, older = self.store.neighbours(mail, listing["condition"])
         context |= {"newer": newer, "older": older}
-        return self._render(request, "mail.html" if fragment else "inbox.html", mail=mail, **context, **listing)
+        return self._render(request, template, mail=mail, **context, **listing)
 
     def latest(self, request: Request) -> Response:
         """To the newest mail, as Mailpit has it; to the list where there is none."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
 
 from harness import maildir, runs
+from harness.inbox.live import Letter
 from ion import message, request
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 PNG = bytes.fromhex(
@@ -102,3 +105,39 @@ class Captured:
         key = self.keep(made.message, sender=made.sender, to=made.recipients, workload=workload, message_id=message_id)
         self.log("delivered", id=ion_id, attempt=2, reply="250 2.0.0 kept")
         return key
+
+
+class Running:
+    """Stands for what runs: keeps what is published to it, and delivers it unless told otherwise."""
+
+    def __init__(self, captured: Captured) -> None:
+        self.published: list[Mapping[str, Any]] = []
+        self.redriven: list[list[str]] = []
+        self.deliver = True
+        self.dead = [
+            Letter.of(
+                json.dumps({"action": "send", "recipient": "ann@example.com", "subject": "Lost"}),
+                {"ion-id": "id-9", "failure-reason": "rejected", "failure-detail": "550 5.1.1 nobody here"},
+            )
+        ]
+        self._captured = captured
+
+    def publish(self, document: Mapping[str, Any]) -> str:
+        """Take a document."""
+        self.published.append(document)
+        if self.deliver:
+            fields = {name: document[name] for name in ("recipient", "subject", "body_text", "id") if name in document}
+            threading.Timer(0.2, self._captured.published, [fields], {"ion_id": document["id"]}).start()
+        return "sns-1"
+
+    def redrive(self, ids: Sequence[str] = ()) -> None:
+        """Take a request to redrive."""
+        self.redriven.append(list(ids))
+
+    def letters(self) -> list[Letter]:
+        """The dead letters."""
+        return self.dead
+
+    def entry(self, ion_id: str) -> dict[str, Any]:
+        """The ledger's record."""
+        return {"id": ion_id, "status": "delivered"}

@@ -5,7 +5,8 @@ const list = document.getElementById("list");
 const pane = document.getElementById("pane");
 const known = new Set();
 let latest = null; // the last state that the server told
-let turn = 0; // of two answers on their way, only the later question's counts
+let turn = 0; // of two answers on their way, only that to the later question counts
+let listTurn = 0;
 
 const article = () => pane?.querySelector("article");
 const items = () => [...(list?.querySelectorAll(".item") ?? [])];
@@ -27,7 +28,6 @@ function select(id) {
   for (const item of items()) {
     const chosen = item.dataset.id === id;
     item.classList.toggle("selected", chosen);
-    if (chosen) item.classList.remove("unread");
     const link = item.querySelector("a");
     if (chosen) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
@@ -54,6 +54,7 @@ async function open(url, { push = true } = {}) {
   document.body.classList.toggle("reading", Boolean(mail));
   document.body.classList.toggle("listing", !mail);
   select(mail?.dataset.id);
+  selected()?.classList.remove("unread");
   title(mail?.dataset.title ?? "Inbox");
   if (push) history.pushState(null, "", url);
   selected()?.scrollIntoView({ block: "nearest" });
@@ -66,7 +67,9 @@ async function renew() {
   for (const name of ["q", "page"]) {
     if (here.searchParams.has(name)) address.searchParams.set(name, here.searchParams.get(name));
   }
+  const mine = ++listTurn;
   const html = await fragment(address, "list");
+  if (mine !== listTurn) return;
   const focused = document.activeElement?.closest?.(".item")?.dataset.id;
   const place = list.scrollTop;
   list.innerHTML = html;
@@ -101,7 +104,8 @@ const actions = {
     const id = article()?.dataset.id;
     if (!id) return;
     await change("PUT", "messages", { IDs: [id], Read: false });
-    back();
+    await back();
+    await renew();
   },
   async delete() {
     const id = article()?.dataset.id;
@@ -111,7 +115,7 @@ const actions = {
     const next = all[at + 1] ?? all[at - 1];
     await change("DELETE", "messages", { IDs: [id] });
     if (next && at >= 0 && innerWidth > 680) await open(next.querySelector("a").href);
-    else back();
+    else await back();
     await renew();
   },
   async redrive(button) {
@@ -121,9 +125,9 @@ const actions = {
   },
 };
 
-function back() {
+async function back() {
   const link = article()?.querySelector("a.back");
-  if (link) open(link.href);
+  if (link) await open(link.href);
 }
 
 document.addEventListener("click", (event) => {

@@ -1,41 +1,11 @@
 import hashlib
-import threading
 
 import pytest
 
 from harness.history import History
 from harness.inbox.chaos import Chaos
-from harness.inbox.live import Letter
 from harness.sink import Sink
-from tests.support.captured import PNG
-
-
-class Running:
-    """Stands for what runs: keeps what is published to it, and can deliver it."""
-
-    def __init__(self, captured):
-        self.captured = captured
-        self.published = []
-        self.redriven = []
-        self.deliver = True
-
-    def publish(self, document):
-        self.published.append(document)
-        if self.deliver:
-            fields = {name: document[name] for name in ("recipient", "subject", "body_text", "id") if name in document}
-            delivery = threading.Timer(0.2, self.captured.published, [fields], {"ion_id": document["id"]})
-            delivery.start()
-        return "sns-1"
-
-    def redrive(self, ids=()):
-        self.redriven.append(list(ids))
-
-    def letters(self):
-        attributes = {"ion-id": "id-9", "failure-reason": "rejected", "failure-detail": "550 no"}
-        return [Letter.of('{"action": "send", "subject": "Lost"}', attributes)]
-
-    def entry(self, ion_id):
-        return {"id": ion_id, "status": "delivered"}
+from tests.support.captured import PNG, Running
 
 
 @pytest.fixture
@@ -156,6 +126,16 @@ def test_mails_are_deleted_one_by_one_by_search_or_all(client):
     assert client.json("/messages")["total"] == 1
     assert client("DELETE", "/api/v1/messages").text == "ok"
     assert client.json("/messages")["total"] == 0
+
+
+def test_ids_are_taken_in_any_spelling(client):
+    """A client that writes `ids`, or sends a form, deletes what it names, and not everything."""
+    newest, middle, _ = ids(client)
+    client("DELETE", "/api/v1/messages", json={"ids": [newest]})
+    client("PUT", "/api/v1/messages", data={"ids": [middle], "Read": True})
+    assert (client.json("/messages")["total"], client.json("/messages")["unread"]) == (2, 1)
+    client("DELETE", "/api/v1/messages", data={"ids": [middle]})
+    assert client.json("/messages")["total"] == 1
 
 
 def test_a_deletion_that_is_not_understood_deletes_nothing(client):

