@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.history import Event
 
 # What the ledger calls an attempt of which nobody knows whether the server took the mail.
-UNCERTAIN_RESULTS = frozenset({"ambiguous", "abandoned"})
+AMBIGUOUS, ABANDONED = "ambiguous", "abandoned"
 # The sink writes a transaction down a moment before the function knows of its end, or after.
 SKEW_SECONDS = 1.0
 
@@ -301,13 +301,15 @@ def _uncertain(facts: Facts, earlier: Transaction, later: Transaction) -> bool:
     """Whether nobody could know, before the later send, that the earlier one had succeeded (RFC 1047).
 
     Either the sink knows that it never sent its reply, or the ledger has, in between, an attempt down as ambiguous or
-    as abandoned by a worker that ended without a word.
+    as abandoned by a worker that ended without a word. What says so before a send could have ended is no excuse: no
+    lease runs out that soon, so the mail was taken out of a living worker's hands.
     """
     if not earlier.confirmed:
         return True
     item = facts.sent_as.get(earlier.message_id, {})
+    soonest = {AMBIGUOUS: earlier.at, ABANDONED: max(earlier.at, earlier.began + facts.send_seconds)}
     return any(
-        line["result"] in UNCERTAIN_RESULTS and earlier.at - SKEW_SECONDS <= line["at"] <= later.at + SKEW_SECONDS
+        line["result"] in soonest and soonest[line["result"]] - SKEW_SECONDS <= line["at"] <= later.at + SKEW_SECONDS
         for line in item.get("log", ())
     )
 

@@ -85,6 +85,7 @@ class Transaction:
 
     Attributes:
         at: When it ended.
+        began: When it began.
         number: The sink's number of it.
         result: `accepted`, `refused` or `dropped`.
         confirmed: Whether the client was sent a 2xx reply to the final dot.
@@ -95,9 +96,11 @@ class Transaction:
         key: Its key in the Maildir.
         sha256: Of its bytes.
         refused: How many recipients were refused.
+        stage: How far it came, as `faults.Stage` has it.
     """
 
     at: float
+    began: float
     number: str
     result: str
     confirmed: bool
@@ -108,12 +111,15 @@ class Transaction:
     key: str = ""
     sha256: str = ""
     refused: int = 0
+    stage: str = ""
 
     @classmethod
     def of(cls, event: Event) -> Self:
         """From the event."""
         return cls(
             at=event["t"],
+            began=event["began"] if "began" in event else event["t"],
+            stage=event.get("stage", ""),
             refused=len(event.get("refused", ())),
             number=event["transaction"],
             result=event["result"],
@@ -236,6 +242,11 @@ class Facts:
             alarms={event["name"] for event in seen["alarm"] if event["state"] == "ALARM"},
             troubles=[event["text"] for event in seen["smtp.trouble"]],
         )
+
+    @property
+    def send_seconds(self) -> float:
+        """How long a send may take, as far as the run's settings say; a lease outlasts it."""
+        return float(self.started.get("settings", {}).get("smtp.transaction_timeout_seconds", 0))
 
     @cached_property
     def accepted(self) -> dict[str, list[Transaction]]:

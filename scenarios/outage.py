@@ -32,7 +32,7 @@ SCENARIO = Scenario(
     expect=(
         all_delivered(),
         no_dead_letters(),
-        attempts_unspent(allowed=16),
+        attempts_unspent(allowed=3),
         held_up("server down"),
         alarm_fired(),
         recovered_within(90),

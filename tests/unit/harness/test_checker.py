@@ -190,6 +190,18 @@ def test_a_duplicate_that_the_ledger_knows_as_ambiguous_is_counted_apart(story, 
     assert (report.duplicates, report.ambiguous) == (0, 1)
 
 
+@pytest.mark.parametrize(("timeout", "verdict"), [("1", Verdict.VALID), ("30", Verdict.INVALID)])
+def test_a_mail_taken_from_a_living_worker_was_not_abandoned(story, timeout, verdict):
+    """A lease outlasts a send: what the ledger calls abandoned sooner is no excuse for a second copy."""
+    story.events[0]["settings"] = {"smtp.transaction_timeout_seconds": timeout}
+    story.publish()
+    story.accept()
+    log = [{"at": story.clock + 0.5, "result": "abandoned"}]
+    story.accept()
+    story.tell("ledger", item={"id": "m", "status": "delivered", "message_id": "<1@ion>", "log": log})
+    assert story.check().verdict is verdict
+
+
 def test_an_ambiguity_before_both_sends_excuses_nothing(story):
     """The ledger's doubt was about an attempt before the first of the two."""
     story.publish()
