@@ -67,6 +67,7 @@ _FLAT = frozenset(
 )
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,30})")
 _BODY_TAG = re.compile(r"<(/?)body\b", re.IGNORECASE)
+_BODY_COLOUR = re.compile(r"<body\b[^>]{0,2000}\bbgcolor\s*=\s*[\"']?(#?[A-Za-z0-9]{1,20})[\"'\s>]", re.IGNORECASE)
 _STYLE_ELEMENT = re.compile(r"(<style\b[^>]*>)(.*?)(?=</style|\Z)", re.IGNORECASE | re.DOTALL)
 _CSS_IMPORT = re.compile(r"@import\b[^;}]*;?", re.IGNORECASE)
 _CSS_OTHER = re.compile(r"\b(?:image|image-set|cross-fade|src)\s*\(", re.IGNORECASE)
@@ -75,9 +76,10 @@ _RASTER_DATA = re.compile(r"data:image/(?:png|gif|jpeg|webp);base64,[A-Za-z0-9+/
 _LINK = re.compile(r"https?://[^\s<>\"']{1,2000}")
 _STYLE = """
 :root { color-scheme: light }
-body { margin: 20px 28px; font: 15px/1.55 system-ui, sans-serif; color: #1d1d1f; background: #fff;
-       overflow-wrap: break-word }
-img { max-width: 100% }
+body { margin: 20px; font: 15px/1.55 system-ui, sans-serif; color: #1d1d1f; background: #fff }
+body { overflow-wrap: break-word }
+img, table { max-width: 100% }
+@media (max-width: 640px) { body { margin: 14px } table { width: 100% !important } }
 """
 
 
@@ -101,12 +103,15 @@ class Page:
 def page(mail: Mail, *, remote: bool = False) -> Page:
     """A mail's HTML body, made safe; with `remote`, its images, styles and fonts are loaded from wherever they are."""
     cleaner = _Cleaner(mail, remote=remote)
-    inner, note = cleaner.clean(mail.body(mail.html))
+    source = mail.body(mail.html)
+    inner, note = cleaner.clean(source)
+    colour = _BODY_COLOUR.search(source)
+    style = f"{_STYLE}body {{ background: {colour[1]} }}" if colour else _STYLE
     if note:
         inner = f"<p><em>{note}</em></p>{inner}"
     return Page(
         html=f'<!doctype html>\n<html lang="und"><head><meta charset="utf-8"><title>A captured mail</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>\n'
         f"<body>{inner}</body></html>\n",
         policy=policy(remote=remote),
         blocked=cleaner.blocked,

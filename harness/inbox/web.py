@@ -129,7 +129,8 @@ class Pages:
         self.store.refresh()
         newest = self.store.get("latest", search.parse(request.query_params.get("query", "")))
         base = request.scope.get("root_path", "")
-        return RedirectResponse(f"{base}/mail/{newest.id}" if newest else f"{base}/", status_code=302)
+        target = link(f"{base}/mail/{newest.id}", tab=request.query_params.get("tab", "")) if newest else f"{base}/"
+        return RedirectResponse(target, status_code=302)
 
     def html(self, request: Request) -> Response:
         """A mail's HTML body alone, made safe, under a policy that lets it run and load nothing."""

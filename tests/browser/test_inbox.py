@@ -27,7 +27,7 @@ def test_mail_is_listed_opened_and_gone_through_by_keys(captured, open_page):
     page.keyboard.press("k")
     page.locator(".mail h1", has_text="second").wait_for()
     page.keyboard.press("3")
-    page.locator(".headers th", has_text="Subject").wait_for()
+    page.locator(".names th", has_text="Subject").wait_for()
     page.go_back()
     page.go_back()
     page.locator(".mail h1", has_text="first").wait_for()
@@ -114,7 +114,7 @@ def test_a_hostile_mail_runs_nothing_and_asks_nobody(captured, elsewhere, open_p
         frame.locator(link).click()
     for tab in ("text", "headers", "source", "story"):
         page.locator(f"[data-tab={tab}]").click()
-        page.locator(f".view.{tab}").wait_for()
+        page.locator(f".view.tab-{tab}").wait_for()
     page.wait_for_load_state("networkidle")
     assert elsewhere.asked == []
     assert page.troubles == []
