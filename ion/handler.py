@@ -92,7 +92,10 @@ def run(event: object, context: LambdaContext) -> dict[str, object]:  # noqa: AR
         raise
     parts.telemetry.bind(request_id=context.aws_request_id)
     deadline = parts.clock.now() + context.get_remaining_time_in_millis() / 1000
-    return _runner().run(serve(parts, deadline=deadline))
+    summary = _runner().run(serve(parts, deadline=deadline))
+    if summary["ended"] == "unavailable":
+        _parts.cache_clear()  # the login in the secret may have been changed: read it anew at the next wake-up
+    return summary
 
 
 @cache

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from functools import cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -146,3 +148,25 @@ def test_no_alarm_without_settings(broken_settings: list[tuple[str, str]], monke
     with pytest.raises(SettingsError, match="ION_SMTP_NONSENSE"):
         handler.run({}, Context())
     assert broken_settings == []
+
+
+@pytest.mark.parametrize(("ended", "times"), [("unavailable", 2), ("empty", 1)])
+def test_the_login_is_read_anew_after_an_outage(ended: str, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that could not log in reads its settings again: a changed password needs no new deployment."""
+    made: list[SimpleNamespace] = []
+
+    @cache
+    def parts() -> SimpleNamespace:
+        made.append(SimpleNamespace(telemetry=SimpleNamespace(bind=dict), clock=handler.SystemClock()))
+        return made[-1]
+
+    async def serve(_parts: object, *, deadline: float) -> dict[str, object]:
+        assert deadline
+        return {"ended": ended}
+
+    monkeypatch.setattr(handler, "_parts", parts)
+    monkeypatch.setattr(handler, "serve", serve)
+    context = SimpleNamespace(aws_request_id="1", get_remaining_time_in_millis=lambda: 120_000)
+    for _ in range(2):
+        handler.run({}, context)
+    assert len(made) == times
