@@ -16,8 +16,9 @@ venv:
 	@tools/venv.sh
 
 .PHONY: test
+# Three at a time, a file each: most of the time the tests wait, for an alarm or a visibility timeout.
 test: venv ## Run all tests; some of them: make test ARGS="tests/unit -k retry"
-	@$(python) -m pytest -q --durations=10 $(ARGS)
+	@$(python) -m pytest -q -n 3 --dist loadfile --durations=10 $(ARGS)
 
 .PHONY: check
 check: venv ## Lint (ruff), check formatting (ruff format, terraform fmt), types (mypy --strict), terraform/ (validate)
