@@ -142,10 +142,8 @@ class Function:
 
     async def _run(self, process: Process, why: str) -> bool:
         world = self._world
-        # Sooner rather than later: most can be upset while mail goes out. But not before it has set the alarm to OK:
-        # against a function that never gets so far, nothing helps but to mend it (docs/fidelity.md).
-        if world.strike("lambda.dies"):
-            process.fuse = 2 + int(120 * self._random.random() ** 3)
+        if world.strike("lambda.dies"):  # not before it has set the alarm to OK: see docs/fidelity.md
+            process.fuse = 2 + int(self._random.choice((8, 30, 120)) * self._random.random())
         if stall := world.strike("lambda.stalls"):
             process.stall = (1 + int(60 * self._random.random() ** 2), float(stall.detail) * self._random.random())
         world.note("function.started", process=process.number, why=why)

@@ -34,7 +34,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """asyncio's own loop, with a clock that starts at 0 and does not wait."""
 
     def __init__(self, random: Random | None = None) -> None:
-        """Make a loop; without a source of chance, timers of one moment run in the order in which they were set."""
+        """Make a loop; without a source of chance, timers of one moment run in the order of asyncio's heap."""
         self._selector_of_time = _TimeSelector()
         self._random = random
         super().__init__(self._selector_of_time)

@@ -74,6 +74,10 @@ KINDS: dict[str, Kind] = {
 }
 
 
+# Drawn more often than others: what makes other faults dangerous.
+OFTEN = ("lambda.dies",) * 4 + ("lambda.stalls",) * 3
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
     """Something that goes wrong for a while.
@@ -206,7 +210,7 @@ def _chance(dice: Random, share: float) -> bool:
 def _faults(dice: Random, at: float, end: float) -> list[Fault]:
     found = []
     for _ in range(dice.choice((0, 1, 2, 3, 5, 8))):
-        kind = dice.choice(list(KINDS))
+        kind = dice.choice([*KINDS, *OFTEN])
         # Mostly there when the mail comes, and mostly short: what lasts long tells the same thing again and again.
         begin = max(0.0, at + dice.choice((-1.0, dice.random())) * dice.random() ** 2 * EPISODE_SECONDS)
         seconds = min(KINDS[kind].longest, 60.0) + KINDS[kind].longest * dice.random() ** 4

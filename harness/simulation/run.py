@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # A run in which nothing was delivered proves nothing of delivery; among thousands that is no matter.
 VACUOUS = "nothing was delivered, so nothing is proved"
+# Whoever is held up may leave a mail behind for so long after: an invocation, and a lease.
+HELD_UP_SECONDS = 300.0
 # Lines of a mail's log that each stand for an attempt spent.
 SPENT = frozenset({"delivered", "deferred", "rejected", "ambiguous"})
 
@@ -112,7 +114,9 @@ def expectations(plan: Plan, upsets: Sequence[float]) -> list[Expectation]:
         for item in facts.ledger.values():
             last = 0.0
             for line in item["log"]:
-                if line["result"] == "abandoned" and not any(last <= upset <= line["at"] for upset in upsets):
+                if line["result"] == "abandoned" and not any(
+                    last - HELD_UP_SECONDS <= upset <= line["at"] for upset in upsets
+                ):
                     found.append(item["id"])
                 last = line["at"]
         return f"left behind by workers that ended well: {', '.join(found)}" if found else ""

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ion.ledger import Answer, Claim, Entry
 
 LATENCY_SECONDS = 0.03
-LETTERS_RETENTION_SECONDS = 14 * DAY_SECONDS
 POLL_SECONDS = 20.0
 SENDER = "ion@example.com"
 
@@ -97,12 +96,9 @@ class World:
         self._stirred = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._crash: BaseException | None = None
+        keep = 14 * DAY_SECONDS
         self.letters = MemoryQueue(
-            self.clock,
-            random=self._dice("letters"),
-            retention_seconds=LETTERS_RETENTION_SECONDS,
-            hook=self.hook,
-            name="letters",
+            self.clock, random=self._dice("letters"), retention_seconds=keep, hook=self.hook, name="letters"
         )
         self.queue = MemoryQueue(
             self.clock, random=self._dice("queue"), deadletters=self.letters, hook=self.hook, name="queue"
@@ -184,11 +180,12 @@ class World:
         if slow := self.strike(f"{service}.slow"):
             seconds += float(slow.detail) / 2 * self._random.random()
         process = CURRENT.get()
+        process.check()
+        if self._tracing:
+            self.note("call", process=process.number, operation=operation, when=when)
         await process.step(seconds)
         if when == "after" and operation in {"queue.send", "queue.hide"}:
             self.stir()
-        if self._tracing:
-            self.note("call", process=process.number, operation=operation, when=when)
         if self.strike(f"{service}.{'fails' if when == 'before' else 'loses'}"):
             if service == "ledger":
                 raise LedgerUnavailable(f"simulated: {operation} failed")
