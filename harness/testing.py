@@ -6,12 +6,11 @@ Without pytest, too: `with running(directory) as stack: stack.publish(...)`.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness import rig, runs, whereabouts
+from harness import rig, runs
 from harness.errors import LocalStackError
 from harness.faults import Stage
 from harness.history import History
@@ -20,6 +19,7 @@ from harness.inbox.chaos import Chaos
 from harness.inbox.live import Live
 from harness.inbox.store import Store
 from harness.localstack.process import ACCESS_KEY, REGION, SECRET_KEY
+from harness.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -211,19 +211,7 @@ def running(directory: Path, settings: Mapping[str, str] | None = None) -> Itera
     saved = runs.create("pytest", root=directory)
     with History(saved.history) as history, rig.standing(saved, history, {**rig.SETTINGS, **(settings or {})}) as made:
         stack = made.stack
-        live = Live(
-            whereabouts.Whereabouts(
-                pid=os.getpid(),
-                endpoint_url=stack.emulator.endpoint_url,
-                region=REGION,
-                topic_arn=stack.topic_arn,
-                queue_url=stack.queue_url,
-                deadletter_url=stack.deadletter_url,
-                table=stack.names.table,
-                function=stack.names.function,
-                run=str(saved.directory),
-            )
-        )
+        live = Live(Whereabouts.of(stack, saved))
         with Store(saved) as store:
             yield IonStack(
                 topic_arn=stack.topic_arn,

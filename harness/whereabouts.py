@@ -6,10 +6,16 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import psutil  # type: ignore[import-untyped]  # it has none
 
 from harness.errors import RunError
+from harness.localstack.process import REGION
+
+if TYPE_CHECKING:
+    from harness.runs import Run
+    from harness.stack import Stack
 
 FILE = Path("var/up.json")
 
@@ -41,6 +47,22 @@ class Whereabouts:
     function: str
     run: str
     inbox: str = ""
+
+    @classmethod
+    def of(cls, stack: Stack, saved: Run, *, inbox: str = "") -> Self:
+        """Of a stack that this process runs."""
+        return cls(
+            pid=os.getpid(),
+            endpoint_url=stack.emulator.endpoint_url,
+            region=REGION,
+            topic_arn=stack.topic_arn,
+            queue_url=stack.queue_url,
+            deadletter_url=stack.deadletter_url,
+            table=stack.names.table,
+            function=stack.names.function,
+            run=str(saved.directory),
+            inbox=inbox,
+        )
 
 
 def write(found: Whereabouts, file: Path = FILE) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shlex
 import sys
 import time
@@ -19,6 +18,7 @@ from harness.inbox.live import Live
 from harness.inbox.server import Inbox, serving
 from harness.localstack.process import ACCESS_KEY, REGION, SECRET_KEY
 from harness.queues import depth
+from harness.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     with History(saved.history) as history:
         with contextlib.suppress(KeyboardInterrupt), rig.standing(saved, history, rig.SETTINGS) as made:
             history.subscribe(_show)
-            where = _where(made, saved)
+            where = Whereabouts.of(made.stack, saved)
             inbox = Inbox(saved, live=Live(where), chaos=Chaos(made.sink))
             with serving(inbox, port=args.port) as address:
                 whereabouts.write(replace(where, inbox=address))
@@ -64,21 +64,6 @@ def _refuse_a_second() -> None:
     except RunError:
         return
     raise HarnessError(f"it runs already, as process {other.pid}; end that one with Ctrl-C or: kill {other.pid}")
-
-
-def _where(made: Rig, saved: Run) -> whereabouts.Whereabouts:
-    stack = made.stack
-    return whereabouts.Whereabouts(
-        pid=os.getpid(),
-        endpoint_url=stack.emulator.endpoint_url,
-        region=REGION,
-        topic_arn=stack.topic_arn,
-        queue_url=stack.queue_url,
-        deadletter_url=stack.deadletter_url,
-        table=stack.names.table,
-        function=stack.names.function,
-        run=str(saved.directory),
-    )
 
 
 def _welcome(made: Rig, saved: Run, address: str) -> str:

@@ -40,7 +40,7 @@ MAX_SEND_BYTES = 50 * 1024 * 1024
 MAX_LIMIT = 100_000
 MAX_IDS = 100_000
 # A Mailpit client expects what it sent to be there at once; here it goes through SNS, SQS and the function first.
-SEND_WAIT_SECONDS = 10.0
+SEND_WAIT_SECONDS = 5.0
 POLL_SECONDS = 0.1
 OK = "ok"
 NOT_FOUND = "404 page not found"
