@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LATENCY_SECONDS = 0.05
 GREYLIST_SECONDS = 60.0
+SLACK_SECONDS = 0.001
 
 _HEADER = re.compile(rb"^(X-Workload-Id|Message-ID): (.*)\r$", re.MULTILINE)
 _GONE = Reply(code=550, enhanced="5.1.1", text="no such user")
@@ -45,7 +46,7 @@ class Server:
         self._memory = MemoryServer(answer=self.answer)
         self._asked: Counter[str] = Counter()
         self._seen: dict[str, float] = {}
-        self._began: dict[int, float] = {}  # by the task that owns the connection
+        self._began: dict[int, tuple[Envelope | None, float]] = {}  # by the task that owns the connection
         self._served: Counter[int] = Counter()
         self._transactions = 0
 
@@ -61,17 +62,20 @@ class Server:
         smtp = self._world.settings.smtp
         if stage is Stage.CONNECT:
             self._served[me] = 0
-        if stage in {Stage.CONNECT, Stage.MAIL}:
-            self._began[me] = loop.time()
-        limit = {Stage.CONNECT: smtp.connect_timeout_seconds, Stage.FINAL_DOT: smtp.data_timeout_seconds}.get(
-            stage, smtp.command_timeout_seconds
-        )
-        limit = max(0.0, min(limit, self._began[me] + smtp.transaction_timeout_seconds - loop.time()))
+        if stage is Stage.CONNECT:
+            limit = smtp.connect_timeout_seconds
+        else:
+            if self._began.get(me, (None, 0.0))[0] is not envelope:  # else it is sent once more, in the same time
+                self._began[me] = (envelope, loop.time())
+            limit = smtp.data_timeout_seconds if stage is Stage.FINAL_DOT else smtp.command_timeout_seconds
+            limit = max(0.0, min(limit, self._began[me][1] + smtp.transaction_timeout_seconds - loop.time()))
         seconds = LATENCY_SECONDS * self._random.random()
         if slow := self._world.strike("smtp.slow"):
             seconds += float(slow.detail) * self._random.random()
-        before = min(limit, seconds / 2)
+        before, latest = min(limit, seconds / 2), loop.time() + limit + SLACK_SECONDS
         await process.step(before)
+        if loop.time() > latest:  # it stood still: its time-outs fire before it says another word
+            return _TIME_OUT
         # Here the server has read what it was sent; whoever dies from now on dies waiting for the reply.
         reply = self._reply(stage, recipient, me)
         if stage is Stage.FINAL_DOT and any(one.startswith("spam") for one in accepted) and reply == OK[stage]:
@@ -82,7 +86,7 @@ class Server:
                 heard = _LOST
             self._take(envelope, accepted, reply, replied=heard.code != 0)
         await process.step(min(limit, seconds) - before)
-        return heard
+        return heard if loop.time() <= latest else _TIME_OUT
 
     def _reply(self, stage: Stage, recipient: str, me: int) -> Reply:
         strike = self._world.strike
