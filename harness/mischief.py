@@ -76,14 +76,14 @@ class _Active:
         spent = deed.times is not None and self.struck >= deed.times
         if not aimed_at or spent or not re.search(deed.pattern, visit.recipient):
             return False
+        # A recipient has dice of its own: what it has met once it meets again.
+        own = random.Random(f"{self._seed}/{visit.recipient}")  # noqa: S311 - as above
+        if (own if visit.recipient else self._dice).random() >= deed.share:
+            return False
         if deed.greylist_seconds is not None:
             first = self._first_seen.setdefault((visit.sender, visit.recipient), time.monotonic())
             return time.monotonic() < first + deed.greylist_seconds
-        if deed.per_second is not None and self._within_rate(deed.per_second):
-            return False
-        # A recipient has dice of its own: what it has met once it meets again.
-        own = random.Random(f"{self._seed}/{visit.recipient}")  # noqa: S311 - as above
-        return (own if visit.recipient else self._dice).random() < deed.share
+        return deed.per_second is None or not self._within_rate(deed.per_second)
 
     async def strike(self) -> Misbehaviour | None:
         """Do it; None where the server then goes on as it should."""

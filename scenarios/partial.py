@@ -10,7 +10,7 @@ from harness.nemesis import Server
 from harness.scenario import BRISK, Scenario
 
 UNKNOWN = Misdeed(stages=(Stage.RCPT,), reply="550 5.1.1 no such user", share=0.2)
-FULL = Misdeed(stages=(Stage.RCPT,), reply="452 4.2.2 mailbox full, for a while", share=0.1, times=30)
+FULL = Misdeed(stages=(Stage.RCPT,), reply="452 4.2.2 mailbox full, for a while", share=0.1, greylist_seconds=3)
 
 SCENARIO = Scenario(
     summary="a fifth of the recipients is refused for good, others for a while",

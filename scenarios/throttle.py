@@ -11,8 +11,8 @@ from harness.mischief import Misdeed
 from harness.nemesis import Aws, Server, accepted
 from harness.scenario import BRISK, Scenario
 
-LIMITED = Misdeed(stages=(Stage.MAIL,), reply="451 4.7.1 too many mails, slow down", per_second=15)
-THROTTLED = TroubleRule(service="dynamodb", share=0.2, code="ThrottlingException", status=400)
+LIMITED = Misdeed(stages=(Stage.MAIL,), reply="451 4.7.1 too many mails, slow down", per_second=6)
+THROTTLED = TroubleRule(service="dynamodb", share=0.3, code="ThrottlingException", status=400)
 
 SCENARIO = Scenario(
     summary="four functions at once, a throttled ledger and a server with a rate limit",
@@ -23,7 +23,7 @@ SCENARIO = Scenario(
     settings=BRISK,
     faults=(
         Server(name="rate limit", does=(LIMITED,), until=accepted(0.9)),
-        Aws(name="ledger throttled", when=accepted(0.1), rules=(THROTTLED,), until=accepted(0.7)),
+        Aws(name="ledger throttled", rules=(THROTTLED,), until=accepted(0.7)),
     ),
     expect=(all_delivered(), no_dead_letters(), refused()),
 )

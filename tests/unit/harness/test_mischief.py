@@ -121,6 +121,12 @@ def test_a_greylist_refuses_at_first_and_accepts_later(bench):
             assert time.monotonic() < deadline
 
 
+def test_a_share_of_recipients_can_be_greylisted(bench):
+    """The others are accepted at once."""
+    bench.begin(stages=(Stage.RCPT,), reply="451 4.7.1 come back later", greylist_seconds=60, share=0.3)
+    assert 0 < len(bench.send(*TO)) < len(TO)
+
+
 def test_a_rate_limit_strikes_what_goes_beyond(bench):
     """Of twenty recipients at once a server of two a second takes a few at most, and two at least."""
     bench.begin(stages=(Stage.RCPT,), reply="451 4.7.1 slow down", per_second=2)
