@@ -15,6 +15,7 @@ from ion.outcome import Reply, Stage
 if TYPE_CHECKING:
     from random import Random
 
+    from harness.history import Event
     from harness.simulation.world import World
     from ion.protocols import Envelope
 
@@ -81,12 +82,16 @@ class Server:
         if stage is Stage.FINAL_DOT and any(one.startswith("spam") for one in accepted) and reply == OK[stage]:
             reply = _SPAM
         heard = reply if seconds <= limit else _TIME_OUT
+        event = None
         if stage is Stage.FINAL_DOT and envelope is not None:
             if reply == heard == OK[stage] and self._world.strike("smtp.keeps"):
                 heard = _LOST
-            self._take(envelope, accepted, reply, replied=heard.code != 0)
+            event = self._take(envelope, accepted, reply)
         await process.step(min(limit, seconds) - before)
-        return heard if loop.time() <= latest else _TIME_OUT
+        heard = heard if loop.time() <= latest else _TIME_OUT
+        if event is not None and heard.code:  # the client lives, and has got the reply
+            event |= {"replied": True, "reply": str(reply)}
+        return heard
 
     def _reply(self, stage: Stage, recipient: str, me: int) -> Reply:
         strike = self._world.strike
@@ -119,18 +124,18 @@ class Server:
             return _BUSY
         return OK[Stage.RCPT]
 
-    def _take(self, envelope: Envelope, accepted: tuple[str, ...], reply: Reply, *, replied: bool) -> None:
-        """Note the end of a transaction."""
+    def _take(self, envelope: Envelope, accepted: tuple[str, ...], reply: Reply) -> Event:
+        """Note the end of a transaction, of which the client has not heard yet."""
         self._transactions += 1
         found = {name: value.decode() for name, value in _HEADER.findall(envelope.message.partition(b"\r\n\r\n")[0])}
         taken = reply.code == OK[Stage.FINAL_DOT].code
-        self._world.note(
+        return self._world.note(
             "smtp.transaction",
             transaction=str(self._transactions),
             process=CURRENT.get().number,
             result="accepted" if taken else "refused" if reply.code else "dropped",
-            replied=replied,
-            reply=str(reply) if replied else "",
+            replied=False,
+            reply="",
             stage=Stage.FINAL_DOT.value,
             sender=envelope.sender,
             recipients=list(accepted),

@@ -195,9 +195,10 @@ class World:
         kinds = {"undone": "sqs.undeletes", "repeated": "sqs.repeats", "refused": "sqs.refuses"}
         return bool(self.strike(kinds[what.rpartition(".")[2]]))
 
-    def note(self, event: str, **fields: Any) -> None:
+    def note(self, event: str, **fields: Any) -> Event:
         """Write an event down."""
         self.events.append({"t": self.clock.now(), "event": event, **fields})
+        return self.events[-1]
 
     def told(self, process: Process | None, what: str, fields: dict[str, object]) -> None:
         """Take down what ion, or AWS, says about itself: counted always, written into the history of a traced run."""
