@@ -51,9 +51,7 @@ class Topic:
         """Publish as its publisher does, who tries again when it is refused or gets no answer."""
         world = self._world
         body = document(publication, number, epoch=world.epoch)
-        name = f"redrive-{number}" if publication.redrive else f"mail-{number}"
-        if not publication.to and not publication.redrive:
-            name = f"poison-{number}"
+        name = f"{'redrive' if publication.redrive else 'mail' if publication.to else 'poison'}-{number}"
         for _ in range(publication.times):
             for _ in range(PUBLISHER_TRIES):
                 world.note("publish.attempted", workload=name, body=body)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import DrawFn
 
-    from harness.simulation.plan import Fault
-
 T = TypeVar("T")
 
 TRIES = 400
@@ -52,17 +50,13 @@ def _smaller(draw: DrawFn, plan: Plan) -> Plan:
     def either(plain: T, one: T) -> T:
         return plain if plain != one and not draw(st.integers(0, PLAIN)) else one
 
-    def plain(one: Publication) -> Publication:
-        return Publication(at=one.at, to=one.to[:1], redrive=one.redrive)
-
-    def always(one: Fault) -> Fault:
-        return replace(one, share=1.0, seconds=min(one.seconds, HOUR_SECONDS))
-
     kept = st.integers(0, KEPT)
+    mails = [(Publication(at=one.at, to=one.to[:1], redrive=one.redrive), one) for one in plan.publications]
+    faults = [(replace(one, share=1.0, seconds=min(one.seconds, HOUR_SECONDS)), one) for one in plan.faults]
     return replace(
         plan,
-        publications=tuple(either(plain(one), one) for one in plan.publications if draw(kept)),
-        faults=tuple(either(always(one), one) for one in plan.faults if draw(kept)),
+        publications=tuple(either(*pair) for pair in mails if draw(kept)),
+        faults=tuple(either(*pair) for pair in faults if draw(kept)),
         connections=either(1, plan.connections),
         concurrency=either(1, plan.concurrency),
         max_attempts=either(2, plan.max_attempts),

@@ -36,10 +36,8 @@ def trace(result: Result) -> str:
 
 
 def _when(seconds: float) -> str:
-    day, rest = divmod(seconds, DAY_SECONDS)
-    hours, rest = divmod(rest, 3600)
-    minutes, rest = divmod(rest, 60)
-    return f"day {day + 1:.0f} {hours:02.0f}:{minutes:02.0f}:{rest:06.3f}"
+    days, rest = divmod(seconds, DAY_SECONDS)
+    return f"day {days + 1:.0f} {rest // 3600:02.0f}:{rest // 60 % 60:02.0f}:{rest % 60:06.3f}"
 
 
 def _worth_telling(events: Iterable[Event], *, calls: bool) -> Iterator[Event]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import Counter, defaultdict
 from functools import cache, partial
 from pathlib import Path
@@ -88,7 +87,6 @@ class World:
         self.upsets: list[float] = []
         self.mails: dict[str, bytes] = {}
         self._tracing, self._keeping = tracing, keeping
-        self._keys = itertools.count(1)
         self._random = self._dice("world")
         self._faults: dict[str, list[Fault]] = defaultdict(list)
         for fault in plan.faults:
@@ -210,7 +208,7 @@ class World:
         """Keep a mail's bytes, if any are kept; returns their key, or none."""
         if not self._keeping:
             return ""
-        key = str(next(self._keys))
+        key = str(len(self.mails) + 1)
         self.mails[key] = message
         return key
 
@@ -220,13 +218,12 @@ class World:
     async def live(self) -> None:
         """Let the plan happen, and what it has left undone come to an end."""
         self.note("run.started", default_sender=SENDER)
-        loop = self._loop
-        loop.set_exception_handler(lambda _loop, _context: None)  # what a dead process raises concerns nobody
-        watch = loop.create_task(self.alarm.watch())
+        self._loop.set_exception_handler(lambda _loop, _context: None)  # what a dead process raises concerns nobody
+        watch = self._loop.create_task(self.alarm.watch())
         for fault in self.plan.faults:
-            loop.call_at(fault.at, self._begin, fault)
+            self._loop.call_at(fault.at, self._begin, fault)
         for number, publication in enumerate(self.plan.publications, start=1):
-            loop.call_at(publication.at, self._publish, publication, number)
+            self._loop.call_at(publication.at, self._publish, publication, number)
         await asyncio.sleep(self.plan.days * DAY_SECONDS)
         self.note("phase", name="healed")
         patience = self.patience()
@@ -280,13 +277,11 @@ class World:
 @cache
 def settings(max_attempts: int, connections: int, visibility: int) -> Settings:
     """The settings of a plan; all others are the defaults."""
-    return Settings.load(
-        {
-            "ION_SMTP_SERVER": "simulated",
-            "ION_SMTP_SENDER": SENDER,
-            "ION_RETRY_MAX_ATTEMPTS": str(max_attempts),
-            "ION_SMTP_MAX_CONNECTIONS": str(connections),
-            "ION_QUEUE_VISIBILITY_TIMEOUT_SECONDS": str(visibility),
-        },
-        directory=Path("/nonexistent"),
-    )
+    values = {
+        "SMTP_SERVER": "simulated",
+        "SMTP_SENDER": SENDER,
+        "RETRY_MAX_ATTEMPTS": max_attempts,
+        "SMTP_MAX_CONNECTIONS": connections,
+        "QUEUE_VISIBILITY_TIMEOUT_SECONDS": visibility,
+    }
+    return Settings.load({f"ION_{name}": str(value) for name, value in values.items()}, directory=Path("/nonexistent"))
