@@ -19,9 +19,12 @@ ARGUMENTS = [
 WAIT_MS = 20_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """The browser; a test that needs it is skipped where there is none."""
+    """The browser; a test that needs it is skipped where there is none.
+
+    For a module and no longer: while Playwright stands, its event loop keeps every other from running in this process.
+    """
     found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))
     path = os.environ.get("CHROMIUM") or next(filter(None, found), None)
     if path is None:
