@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-KILLS = int(os.environ.get("ION_TEST_KILLS", "5"))
+KILLS = int(os.environ.get("ION_TEST_KILLS", "3"))
 SETTINGS = {name.replace("_", ".", 1): value for name, value in aws.BRISK.items()}
 # So slow that a kill finds mails at every stage.
 SLOW = Misdeed(stages=(Stage.MAIL, Stage.DOT, Stage.KEPT), delay_seconds=0.05, jitter_seconds=0.2)
@@ -106,7 +106,7 @@ def test_four_functions_at_once(emulator: Emulator, tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     scenario = Scenario(
         summary="four at once",
-        mails=160,
+        mails=100,
         connections=2,
         largest_file=1000,
         settings=SETTINGS,
