@@ -11,6 +11,7 @@ import sys
 
 import psutil
 import pytest
+import requests
 
 pytestmark = pytest.mark.integration
 
@@ -121,8 +122,11 @@ def test_up_takes_mail_and_shows_it_until_ctrl_c(harness, emulator, tmp_path, wa
     _, errors = send.communicate(timeout=30)
     assert send.returncode == 0, errors
     until(process, wait_until, lambda: happened(tmp_path, "smtp.transaction"))
+    inbox = json.loads((tmp_path / "var/up.json").read_text())["inbox"]
+    assert requests.get(f"{inbox}/api/v1/message/latest", timeout=30).json()["Subject"] == "Grüße"
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
+    assert inbox in output
     assert "delivered to ann@example.com: 'Grüße'" in output
     assert not (tmp_path / "var/up.json").exists()

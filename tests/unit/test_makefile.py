@@ -63,7 +63,19 @@ def test_make_alone_prints_the_targets(project: Path):
     """`make` alone explains the targets, and starts nothing."""
     done = run(project, MAKE)
     assert done.returncode == 0
-    for target in ("test", "check", "scenario", "up", "send", "artifact", "lock", "clean", "bench"):
+    for target in (
+        "test",
+        "check",
+        "scenario",
+        "up",
+        "send",
+        "inbox",
+        "inbox-web",
+        "artifact",
+        "lock",
+        "clean",
+        "bench",
+    ):
         assert f"\n  {target} " in done.stdout
     assert not (project / "calls").exists()
 
@@ -102,6 +114,18 @@ def test_dry_run_starts_nothing(project: Path):
     assert done.returncode == 0
     assert ".venv/bin/python -m harness scenario burst" in done.stdout
     assert not (project / "calls").exists()
+
+
+@pytest.mark.parametrize("target", ["inbox", "inbox-web"])
+def test_the_inbox_opens_the_latest_run_or_the_one_that_is_named(project: Path, target: str):
+    """`make inbox` takes RUN as it was typed, and ARGS for the rest."""
+    run(project, MAKE, target)
+    run(project, MAKE, target, "RUN=my runs/$HOME", "ARGS=--json list")
+    harness = ["-m", "harness", target, "--run"]
+    assert [call["arguments"] for call in calls(project)] == [
+        [*harness, "latest"],
+        [*harness, "my runs/$HOME", "--json", "list"],
+    ]
 
 
 @pytest.mark.parametrize("text", ["""it's "quoted" & $HOME `id` $(shell id) $$ ü""", "two\nlines", ""])
