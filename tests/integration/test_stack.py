@@ -135,7 +135,7 @@ def test_destroy_leaves_nothing_and_may_be_repeated(make_stack, function_zip, em
     settings = {"handler": "main.handler", "secret": {"password": "p"}, "prefix": "gone-"}
     for _ in range(2):
         stack = make_stack(function_zip(main=WATCHER), **settings)
-        assert len(inventory(emulator, "gone-")) == 13
+        assert len(inventory(emulator, "gone-")) == 14
         stack.destroy()
         stack.destroy()
         assert inventory(emulator, "gone-") == []

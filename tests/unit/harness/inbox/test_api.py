@@ -212,7 +212,7 @@ def test_dead_letters_are_told_and_redriven(captured, serve):
     running = Running(captured)
     client = serve(live=running)
     [letter] = client.json("/dead-letters")
-    assert (letter["IonID"], letter["Reason"], letter["Detail"]) == ("id-9", "rejected", "550 no")
+    assert (letter["IonID"], letter["Reason"], letter["Detail"]) == ("id-9", "rejected", "550 5.1.1 nobody here")
     client("POST", "/api/v1/dead-letters/redrive", json={"IDs": ["id-9"]})
     client("POST", "/api/v1/dead-letters/redrive", json={})
     assert running.redriven == [["id-9"], []]
