@@ -17,12 +17,19 @@ from urllib.parse import urlencode
 import jinja2
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route
 
 from harness import runs
 from harness.errors import LocalStackError, RunError
-from harness.inbox import render, search, story
+from harness.inbox import render, rows, search, story
 from harness.inbox.api import dead_letters
 from harness.inbox.search import EVERYTHING, SearchError
 
@@ -41,6 +48,7 @@ LOG_PAGE_SIZE = 100
 REFRESH_SECONDS = 0.5
 EVENTS_POLL_SECONDS = 0.5
 MAX_SOURCE_BYTES = 512 * 1024
+BESIDE = ("results.json", "history.jsonl", "logs/function.log", "logs/localstack.log")
 FRAGMENTS = {"list": "list.html", "mail": "mail.html"}
 TABS = ("html", "text", "headers", "source", "story")
 # A report is made by this project, but shows what was in mails: it may run its own script, and reach nothing.
@@ -78,7 +86,9 @@ class Pages:
         """The routes."""
         return [
             Route("/", self._page(self.list)),
+            Route("/mail/new", self._page(self.by_file)),
             Route("/mail/{id}", self._page(self.mail)),
+            Route("/mail/{folder}/{name}", self._page(self.by_file)),
             Route("/view/latest", self._page(self.latest)),
             Route("/view/{id}.html", self._page(self.html)),
             Route("/view/{id}.txt", self._page(self.text)),
@@ -87,6 +97,7 @@ class Pages:
             Route("/dead-letters", self._page(self.letters)),
             Route("/runs", self._page(self.runs)),
             Route("/report", self._page(self.report)),
+            *(Route(f"/{name}", self._page(self.beside)) for name in BESIDE),
             Route("/events", self.events),
         ]
 
@@ -180,6 +191,19 @@ class Pages:
         except OSError as error:
             raise HTTPException(404, "This run has no report (yet).") from error
         return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
+
+    def by_file(self, request: Request) -> Response:
+        """To the mail of a file in the Maildir, as the report names it; to the list for the directory."""
+        base, key = request.scope.get("root_path", ""), request.path_params.get("name", "").partition(":2,")[0]
+        return RedirectResponse(f"{base}/mail/{rows.mail_id(key)}" if key else f"{base}/", status_code=302)
+
+    def beside(self, request: Request) -> Response:
+        """One of the run's other files, to which the report links, as text."""
+        name = request.url.path.removeprefix(request.scope.get("root_path", "")).strip("/")
+        path = self.store.run.directory / name
+        if name not in BESIDE or not path.is_file():
+            raise HTTPException(404, "This run has no such file.")
+        return FileResponse(path, media_type="text/plain; charset=utf-8")
 
     async def events(self, request: Request) -> Response:
         """A stream of server-sent events, one whenever something has changed."""

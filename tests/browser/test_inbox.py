@@ -218,12 +218,17 @@ def test_the_smtp_log_shows_what_was_refused(captured, open_page):
 
 
 def test_the_report_is_a_click_away_and_shut_off(captured, open_page):
-    """The run's report opens, with its own script running and the inbox out of its reach."""
-    report = "<p id=p>plain</p><script>p.textContent = 'drawn, ' + origin</script>"
+    """The run's report opens, its own script runs, the inbox is out of its reach, and its links lead to the mail."""
+    key = captured.mail("told of")
+    report = f"<p id=p>plain</p><script>p.textContent = 'drawn, ' + origin</script><a href='mail/new/{key}'>mail</a>"
     (captured.run.directory / "report.html").write_text(report)
     page = open_page()
     page.get_by_role("link", name="Report").click()
     assert page.locator("#p").inner_text() == "drawn, null"
+    page.locator("a").click()
+    page.locator(".mail h1", has_text="told of").wait_for()
+    page.goto("/history.jsonl")
+    assert "smtp.transaction" in page.locator("body").inner_text()
 
 
 def test_other_runs_are_two_clicks_away(captured, open_page, tmp_path):
