@@ -324,14 +324,16 @@ def _told(
 
 
 def _object(octets: bytes, content_type: str) -> dict[str, Any]:
-    """The object in a body; a form's fields count too, since a much used client sends ids so."""
-    if content_type.startswith("application/x-www-form-urlencoded"):
-        fields = {name.lower(): values for name, values in parse_qs(octets.decode("utf-8", "replace")).items()}
-        return {"IDs": fields.get("ids", []), "Read": fields.get("read", [""])[-1].lower() == "true"}
+    """The JSON object in a body, whatever its type; a form's ids count too, since a much used client sends them so."""
     try:
         body = json.loads(octets) if octets.strip() else {}
     except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body is no JSON: {error}") from error
+        if not content_type.startswith("application/x-www-form-urlencoded"):
+            raise HTTPException(400, f"the body is no JSON: {error}") from error
+        fields = {name.lower(): values for name, values in parse_qs(octets.decode("utf-8", "replace")).items()}
+        if not fields.get("ids"):
+            raise HTTPException(400, "the body is neither JSON nor a form with ids") from error
+        return {"IDs": fields["ids"], "Read": fields.get("read", [""])[-1].lower() == "true"}
     if not isinstance(body, dict):
         raise HTTPException(400, "the body has to be a JSON object")
     return body

@@ -136,6 +136,10 @@ def test_ids_are_taken_in_any_spelling(client):
     assert (client.json("/messages")["total"], client.json("/messages")["unread"]) == (2, 1)
     client("DELETE", "/api/v1/messages", data={"ids": [middle]})
     assert client.json("/messages")["total"] == 1
+    as_curl_does = {"Content-Type": "application/x-www-form-urlencoded"}
+    client("PUT", "/api/v1/messages", headers=as_curl_does, data='{"Read": true}')
+    assert client.json("/messages")["unread"] == 0
+    assert client("DELETE", "/api/v1/messages", headers=as_curl_does, data="nonsense=1").status_code == 400
 
 
 def test_a_deletion_that_is_not_understood_deletes_nothing(client):
