@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from harness.simulation.plan import Plan, Publication
+from harness.simulation.plan import KINDS, Plan, Publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,6 @@ T = TypeVar("T")
 TRIES = 400
 # Of so many, one is dropped, or simplified, where Hypothesis only looks around; shrinking tries it for each.
 KEPT, PLAIN = 24, 9
-HOUR_SECONDS = 3600.0
 
 
 def shrink(plan: Plan, broken: Callable[[Plan], bool]) -> Plan:
@@ -52,7 +51,8 @@ def _smaller(draw: DrawFn, plan: Plan) -> Plan:
 
     kept = st.integers(0, KEPT)
     mails = [(Publication(at=one.at, to=one.to[:1], redrive=one.redrive), one) for one in plan.publications]
-    faults = [(replace(one, share=1.0, seconds=min(one.seconds, HOUR_SECONDS)), one) for one in plan.faults]
+    # Never to a share that no seed draws: a queue that hides nothing is no SQS.
+    faults = [(replace(one, share=max(KINDS[one.kind].shares)), one) for one in plan.faults]
     return replace(
         plan,
         publications=tuple(either(*pair) for pair in mails if draw(kept)),
