@@ -186,10 +186,8 @@ class FunctionProcess:
 
     def invoke(self, invocation: Invocation) -> Result:
         """Run one invocation; a timeout kills the process."""
-        with self._output_lock:
-            self._lines = []
         request_id = invocation.request_id
-        self._say(f"START RequestId: {request_id} Version: $LATEST")
+        self._say(f"START RequestId: {request_id} Version: $LATEST", anew=True)
         began = time.monotonic()
         self._invocations.put(invocation)
         event, status = self._await(request_id, began + self._timeout), ""
@@ -294,13 +292,15 @@ class FunctionProcess:
         self._lines += lines
         self._log.write(lines)
 
-    def _say(self, *lines: str) -> None:
-        """Log the platform's own lines, after all that the process wrote before."""
+    def _say(self, *lines: str, anew: bool = False) -> None:
+        """Log the platform's own lines, after all that the process wrote before; `anew`: an invocation's log begins."""
         with self._output_lock:
             self._take()
             if self._partial:
                 self._keep([self._partial + b"\n"])
                 self._partial = b""
+            if anew:
+                self._lines = []
             self._keep([f"{line}\n".encode() for line in lines])
 
     def _reap(self) -> None:

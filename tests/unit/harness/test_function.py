@@ -73,6 +73,16 @@ def test_module_that_never_finishes_loading_is_an_init_error(start, monkeypatch)
     assert not process.alive
 
 
+def test_what_is_printed_while_loading_is_in_no_invocations_log(start, tmp_path, monkeypatch):
+    """Output that nobody has read yet when the first event comes is logged, before that event's own."""
+    monkeypatch.setattr(FunctionProcess, "_copy_output", lambda _: None)
+    process = start("print('while loading')\ndef handler(event, context):\n    print('at work')\n")
+    process.init(runtime="python:3")
+    result = process.invoke(event(1))
+    assert [line.split(" ")[0] for line in result.logs.splitlines()] == ["START", "at", "END", "REPORT"]
+    assert f"Pid: {process.process.pid}\nwhile loading\nSTART" in (tmp_path / "function.log").read_text()
+
+
 def test_pid_file_lives_as_long_as_the_process(start, tmp_path, wait_until):
     """The directory of pids names the living processes and no others."""
     process = start("def handler(event, context):\n    pass\n")
