@@ -15,19 +15,19 @@ from harness.expectations import (
 )
 from harness.faults import Stage
 from harness.mischief import Misdeed
-from harness.nemesis import Server, ServerDown, accepted
+from harness.nemesis import Server, ServerDown, accepted, alarmed
 from harness.scenario import BRISK, Scenario
 
 SLOW = Misdeed(stages=(Stage.MAIL,), delay_seconds=0.1, jitter_seconds=0.1)
 
 SCENARIO = Scenario(
-    summary="the SMTP server dies for fifteen seconds and comes back",
+    summary="the SMTP server dies for fifteen seconds or more and comes back",
     mails=200,
     rate=25,
     settings=BRISK,
     faults=(
         Server(name="a little slow", does=(SLOW,)),
-        ServerDown(name="server down", when=accepted(0.2), seconds=15),
+        ServerDown(name="server down", when=accepted(0.2), seconds=15, until=alarmed("wake-up")),
     ),
     expect=(
         all_delivered(),
