@@ -35,6 +35,8 @@ MAX_TEXT_CHARACTERS = 1024 * 1024  # of one body
 # Encodings that are no charset of a mail, and of which some take quadratic time.
 _NO_CHARSETS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"})
 _DELIMITER_END = re.compile(rb"(--)?[ \t]{0,80}(?:\r?\n|\Z)")
+# One or more encoded words in a row; the space between them is not part of the text (RFC 2047 section 6.2).
+_ENCODED_WORDS = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?]*\?=(?:\s+=\?[^?\s]+\?[bBqQ]\?[^?]*\?=)*")
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _MESSAGE_ID = re.compile(r"<([^<>\s]{1,990})>")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}")  # RFC 6838 section 4.2
@@ -177,13 +179,15 @@ def read(raw: bytes) -> Mail:
 
 def decoded(value: str) -> str:
     """A header's text with its encoded words read (RFC 2047); one that is broken stays as it is."""
-    value = value[:MAX_VALUE_CHARACTERS]
-    if "=?" not in value:
-        return value
+    return _ENCODED_WORDS.sub(_read_words, value[:MAX_VALUE_CHARACTERS])
+
+
+def _read_words(words: re.Match[str]) -> str:
+    # By themselves: what stands between them may be UTF-8 (RFC 6532), over which the package trips.
     try:
-        return _whole(str(make_header(decode_header(value)))).replace("\n", " ").replace("\r", " ")
-    except Exception:  # an unknown charset, bad base64, and whatever else the package trips over
-        return value
+        return _whole(str(make_header(decode_header(words[0])))).replace("\n", " ").replace("\r", " ")
+    except Exception:  # an unknown charset, bad base64, and whatever else
+        return words[0]
 
 
 class _Reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import sys
@@ -19,8 +20,7 @@ from harness.inbox import render, search, shapes, story
 from harness.inbox.web import clock, human_size, moment, people
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from harness.inbox.store import Store, Summary
 
@@ -49,7 +49,7 @@ def actions() -> dict[str, Callable[[Store, argparse.Namespace], int]]:
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     parser.add_argument("--run", default="latest", metavar="RUN", help="directory, scenario, scenario/time or latest")
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs; may follow the action, too")
     does = parser.add_subparsers(dest="action", metavar="action", parser_class=type(parser))
     one = does.add_parser("list", help="list the mails, the newest first (what it does without an action)")
     _limit(one)
@@ -69,14 +69,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     one.add_argument("id", nargs="?", default="", help="one mail; without it, all")
     does.add_parser("duplicates", help="mails that reached a recipient twice; exit code 1 if there are any")
     one = does.add_parser("wait", help="wait for mails; exit code 1 if they do not come in time")
-    one.add_argument("--count", type=int, default=1, metavar="N", help="how many (default: 1)")
+    one.add_argument("--count", type=_whole, default=1, metavar="N", help="how many (default: 1)")
     one.add_argument("--to", default="", metavar="ADDRESS", help="an envelope recipient")
     one.add_argument("--search", default="", metavar="QUERY", help="what the mails must fit besides")
     one.add_argument("--timeout", type=float, default=30.0, metavar="S", help="seconds to wait (default: 30)")
+    for one in does.choices.values():
+        one.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def _limit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="show at most so many (default: 50)")
+    parser.add_argument("--limit", type=_whole, default=50, metavar="N", help="show at most so many (default: 50)")
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text[:9])
 
 
 def run(store: Store, args: argparse.Namespace) -> int:
@@ -101,7 +109,7 @@ def _with_defaults(args: argparse.Namespace) -> argparse.Namespace:
 
 def listing(store: Store, args: argparse.Namespace) -> int:
     """A line a mail."""
-    found = store.find(search.parse(" ".join(getattr(args, "query", []))), limit=max(0, args.limit))
+    found = store.find(search.parse(" ".join(getattr(args, "query", []))), limit=args.limit)
     if args.json:
         _print_json({"total": found.counts.total, "messages": [shapes.summary(mail) for mail in found.mails]})
         return DONE
@@ -124,8 +132,11 @@ def show(store: Store, args: argparse.Namespace) -> int:
     head = [
         *(("Id", mail.id), ("Arrived", f"{moment(mail.received)}, {human_size(mail.size)}")),
         ("Envelope", f"{mail.sender or 'unknown'} -> {', '.join(mail.recipients) or 'unknown'}"),
-        *((name, taken_apart.header(name)) for name in ("From", "To", "Cc", "Reply-To", "Subject", "Message-ID")),
-        ("Bcc", people(mail.people["Bcc"])),
+        *(
+            (name, ", ".join(map(_person, mail.people[name.replace("-", "")])))
+            for name in ("From", "To", "Cc", "Bcc", "Reply-To")
+        ),
+        *(("Subject", mail.subject), ("Message-ID", taken_apart.header("Message-ID"))),
         ("ion id", told.ion_id),
         ("Files", ", ".join(f"{render.filename(part)} ({part.id})" for part in taken_apart.files)),
         *(("Note", note) for note in taken_apart.notes),
@@ -182,19 +193,19 @@ def attachments(store: Store, args: argparse.Namespace) -> int:
 
 def _save(directory: Path, name: str, octets: bytes) -> Path:
     """Write a file under its name, or a number more where that is taken."""
-    directory.mkdir(parents=True, exist_ok=True)
     stem, dot, suffix = name.rpartition(".")
     number = 1
     path = directory / name
-    while True:
-        try:
-            with path.open("xb") as file:
-                file.write(octets)
-        except FileExistsError:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        while path.exists() or path.is_symlink():
             number += 1
             path = directory / (f"{stem}-{number}.{suffix}" if dot else f"{name}-{number}")
-        else:
-            return path
+        with path.open("xb") as file:
+            file.write(octets)
+    except OSError as error:
+        raise UsageError(f"cannot save {path}: {error.strerror}") from error
+    return path
 
 
 def diff(store: Store, args: argparse.Namespace) -> int:
@@ -294,9 +305,15 @@ def _take_in(store: Store) -> None:
 
 def _mail(store: Store, wanted: str) -> Summary:
     found = store.get(wanted) or store.get_by_beginning(wanted)
+    if found is None and not store.counts().total:
+        raise UsageError(f"{store.run.directory} has no mail")
     if found is None:
         raise UsageError(f"no mail {wanted!r} in {store.run.directory}, or several; `inbox list` has the ids")
     return found
+
+
+def _person(person: Mapping[str, str]) -> str:
+    return f"{person['Name']} <{person['Address']}>" if person["Name"] else person["Address"]
 
 
 def _lines(mails: Iterable[Summary]) -> None:
@@ -305,7 +322,8 @@ def _lines(mails: Iterable[Summary]) -> None:
         to = people(mail.people["To"]) or ", ".join(mail.recipients)
         files = f" [{mail.attachments}]" if mail.attachments else ""
         mark = " " if mail.seen else "*"
-        line = f"{mail.id[:SHORT_ID]}{mark} {clock(mail.received):>11}  {_cut(to, 28)}  {mail.subject}{files}"
+        subject = mail.subject or "(no subject)"
+        line = f"{mail.id[:SHORT_ID]}{mark} {clock(mail.received):>11}  {_cut(to, 28)}  {subject}{files}"
         print(printable(_cut(line, width).rstrip()))
 
 

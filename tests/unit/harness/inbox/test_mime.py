@@ -55,6 +55,22 @@ def test_a_usual_mail_is_taken_apart():
     assert (mail.message_id(), mail.date(), mail.notes) == ("1@example.com", 1767225600.0, ())
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("=?utf-8?b?WsOkaA==?= and =?iso-8859-1?Q?z=E4h?=", "Zäh and zäh"),
+        ("=?utf-8?q?one?= =?utf-8?q?_word?=", "one word"),
+        ("=?utf-8?q?with spaces in it?=", "with spaces in it"),
+        ("=?utf-8?b?WsOkaA==?= <jörg@example.org>", "Zäh <jörg@example.org>"),  # RFC 6532: UTF-8 beside them
+        ("Re: =?not an encoded word?=", "Re: =?not an encoded word?="),
+        ("=?no-such-charset?q?x?= =?utf-8?b?!?=", "=?no-such-charset?q?x?= =?utf-8?b?!?="),
+    ],
+)
+def test_encoded_words_are_read_wherever_they_stand(value, text):
+    """A header is text for people, whatever stands between its encoded words; what is broken stays as it is."""
+    assert mime.decoded(value) == text
+
+
 def test_a_part_is_found_by_its_place():
     """A part's id is its place in the tree."""
     mail = mime.read(mixed())

@@ -52,6 +52,29 @@ def test_a_mail_is_shown_with_its_story(captured, inbox):
         assert line in out
     assert "ion: deferred, attempt 1: 451 4.7.1 later; again in 2 s" in out
     assert inbox("show", "nonsense")[0] == 64
+    assert json.loads(inbox("show", "--json")[1])["Text"] == "The text\n"
+
+
+def test_what_cannot_be_done_is_said(captured, tmp_path, capsys):
+    """An empty run, a place that takes no files and a count that is none end with a sentence and exit code 64."""
+    (tmp_path / "file").touch()
+    command = ["inbox", "--run", str(captured.run.directory)]
+    assert main([*command, "show"]) == 64
+    assert "has no mail" in capsys.readouterr().err
+    captured.html("<p>x")
+    assert main([*command, "attachments", "--save", str(tmp_path / "file")]) == 64
+    assert "cannot save" in capsys.readouterr().err
+    for arguments in (("list", "--limit", "-1"), ("wait", "--count", "two")):
+        with pytest.raises(SystemExit, match="64"):
+            main([*command, *arguments])
+        assert "is no whole number" in capsys.readouterr().err
+
+
+def test_names_are_shown_as_people_read_them(captured, inbox):
+    """Encoded words in an address are read, even beside an address that has no other spelling than UTF-8."""
+    captured.keep("To: =?utf-8?b?WsOkaA==?= <jörg@example.org>, b@example.org\r\n\r\n".encode())
+    assert "To:          Zäh <jörg@example.org>, b@example.org" in inbox("show")[1]
+    assert inbox()[1].rstrip().endswith("(no subject)")
 
 
 def test_raw_is_byte_for_byte(captured):
