@@ -76,10 +76,10 @@ _RASTER_DATA = re.compile(r"data:image/(?:png|gif|jpeg|webp);base64,[A-Za-z0-9+/
 _LINK = re.compile(r"https?://[^\s<>\"']{1,2000}")
 _STYLE = """
 :root { color-scheme: light }
-body { margin: 20px; font: 15px/1.55 system-ui, sans-serif; color: #1d1d1f; background: #fff }
+body { margin: 20px 28px; font: 15px/1.55 system-ui, sans-serif; color: #1d1d1f; background: #fff }
 body { overflow-wrap: break-word }
 img, table { max-width: 100% }
-@media (max-width: 640px) { body { margin: 14px } table { width: 100% !important } }
+@media (max-width: 640px) { body { margin: 16px 18px } table { width: 100% !important } }
 """
 
 

@@ -64,6 +64,7 @@ class Condition:
 
 
 EVERYTHING = Condition(sql="1")
+NOTHING = Condition(sql="0")
 
 
 def parse(query: str, *, timezone: str = "") -> Condition:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import math
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -29,9 +29,9 @@ from starlette.routing import Route
 
 from harness import runs
 from harness.errors import LocalStackError, RunError
-from harness.inbox import render, rows, search, story
+from harness.inbox import mime, render, rows, search, story
 from harness.inbox.api import dead_letters
-from harness.inbox.search import EVERYTHING, SearchError
+from harness.inbox.search import EVERYTHING, NOTHING, SearchError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -79,7 +79,15 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.globals.update(
-            clock=clock, moment=moment, size=human_size, people=people, pretty=pretty, linked=render.linked
+            clock=clock,
+            moment=moment,
+            size=human_size,
+            people=people,
+            pretty=pretty,
+            linked=render.linked,
+            decoded=mime.decoded,
+            here=here,
+            pairs=pairs,
         )
 
     def routes(self) -> list[Route]:
@@ -116,7 +124,7 @@ class Pages:
             self.store.mark([mail], seen=True)
         tab = request.query_params.get("tab", "")
         bodies = {"html": taken_apart.html, "text": taken_apart.text}
-        if tab not in TABS or (tab in bodies and bodies[tab] is None):
+        if tab not in TABS or (tab == "html" and taken_apart.html is None):  # without a plain body there are its words
             tab = next((name for name, part in bodies.items() if part), "source" if not taken_apart.parts else "text")
         context: dict[str, Any] = {"taken_apart": taken_apart, "tab": tab, "remote": remote}
         if tab == "html":
@@ -128,7 +136,7 @@ class Pages:
             raw = taken_apart.raw[:MAX_SOURCE_BYTES]
             context |= {"source": raw.decode("utf-8", "replace"), "cut": len(taken_apart.raw) > len(raw)}
         context["story"] = story.tell(self.store, mail, self.live)
-        context["files"] = [(part, render.filename(part), _length(part)) for part in taken_apart.files]
+        context["files"] = [(part, render.filename(part), len(taken_apart.content(part))) for part in taken_apart.files]
         template = "mail.html" if request.query_params.get("fragment") == "mail" else "inbox.html"
         listing = self._listing(request)
         newer, older = self.store.neighbours(mail, listing["condition"])
@@ -240,7 +248,7 @@ class Pages:
         try:
             condition = search.parse(query)
         except SearchError as error:
-            complaint = str(error)
+            complaint, condition = str(error), NOTHING
         complete = self.store.refresh(seconds=REFRESH_SECONDS)
         number = _page_number(request)
         found = self.store.find(condition, start=(number - 1) * PAGE_SIZE, limit=PAGE_SIZE)
@@ -319,10 +327,10 @@ def link(path: str, **arguments: object) -> str:
 
 
 def clock(t: float) -> str:
-    """A time as a list shows it: of today the time, else the day."""
+    """A time as a list shows it: of the last day the time, else the day."""
     then = datetime.fromtimestamp(t).astimezone()
     now = datetime.now().astimezone()
-    if then.date() == now.date():
+    if abs(now - then) < timedelta(days=1):
         return then.strftime("%H:%M:%S")
     return then.strftime("%d %b" if then.year == now.year else "%d %b %Y").lstrip("0")
 
@@ -330,6 +338,19 @@ def clock(t: float) -> str:
 def moment(t: float) -> str:
     """A time in full, to the millisecond."""
     return datetime.fromtimestamp(t).astimezone().isoformat(sep=" ", timespec="milliseconds")
+
+
+def here(timestamp: str) -> str:
+    """A timestamp (ISO 8601) as this machine's clock has it, to the second; text that is none stays as it is."""
+    try:
+        return moment(datetime.fromisoformat(timestamp).timestamp())[:19]
+    except (ValueError, OverflowError, OSError):
+        return timestamp
+
+
+def pairs(them: dict[str, object]) -> str:
+    """Names and values in a line, such as an entry's tags."""
+    return ", ".join(f"{name}={value}" if value else name for name, value in them.items())
 
 
 def human_size(octets: int) -> str:
@@ -353,12 +374,6 @@ def pretty(document: Any) -> str:
         except (ValueError, RecursionError):
             return str(document)
     return json.dumps(document, indent=2, ensure_ascii=False)
-
-
-def _length(part: Any) -> int:
-    """About how many octets a part has, without decoding it."""
-    octets: int = part.end - part.start
-    return octets * 3 // 4 if part.encoding == "base64" else octets
 
 
 def _page_number(request: Request) -> int:

@@ -34,6 +34,41 @@ def test_mail_is_listed_opened_and_gone_through_by_keys(captured, open_page):
     assert page.troubles == []
 
 
+def test_what_is_read_has_the_focus_and_the_keys_are_explained(captured, open_page):
+    """Arrows scroll the mail that was opened, Tab goes on from the tab that was chosen, and `?` is a button too."""
+    for subject in ("first", "second"):
+        captured.mail(subject, body="line\n" * 200)
+    page = open_page()
+    page.locator(".item a", has_text="second").focus()
+    page.keyboard.press("Enter")
+    page.locator(".plain").wait_for()
+    page.keyboard.press("PageDown")
+    wait_until(page, "document.querySelector('.view').scrollTop > 0")
+    page.get_by_role("link", name="Story").focus()
+    page.keyboard.press("Enter")
+    page.locator(".timeline").wait_for()
+    assert page.evaluate("document.activeElement.dataset.tab") == "story"
+    page.get_by_role("button", name="Keys and search").click()
+    page.get_by_role("button", name="Close").click()
+
+
+def test_a_mail_without_plain_text_shows_the_words_of_its_html(captured, open_page):
+    """The tab for text is there for every mail."""
+    captured.keep(b"Content-Type: text/html\r\n\r\n<p>Only <b>HTML</b> here")
+    page = open_page("/view/latest?tab=text")
+    assert page.locator(".plain").inner_text().strip() == "Only HTML here"
+
+
+def test_a_mail_from_a_later_page_leads_on_to_its_neighbours(captured, open_page):
+    """Keys lead from mail to mail even where the list beside shows others."""
+    for number in range(52):
+        captured.mail(f"mail {number}")
+    page = open_page("/view/latest?query=%22mail 0%22")
+    page.locator(".mail h1", has_text="mail 0").wait_for()
+    page.keyboard.press("k")
+    page.locator(".mail h1", has_text="mail 1").wait_for()
+
+
 def test_a_search_narrows_the_list(captured, open_page):
     """`/` leads to the search, and Mailpit's syntax finds."""
     captured.mail("for ann", to=("ann@example.com",))
@@ -46,6 +81,7 @@ def test_a_search_narrows_the_list(captured, open_page):
     assert subjects(page) == ["for bob"]
     page.goto("/?q=before:soon")
     assert "a date such as" in page.locator(".complaint").inner_text()
+    assert subjects(page) == []
 
 
 def test_mail_that_arrives_appears_by_itself(captured, open_page):
@@ -98,19 +134,44 @@ li {{ list-style-image: url({0}/list) }} div {{ background: image-set("{0}/set" 
 <a id=js href="javascript:alert('link')">js</a><a id=data href="data:text/html,<script>alert('data')</script>">data</a>
 <a ping="{0}/ping" id=ping href="#x">ping</a><div contenteditable onbeforeinput="alert(1)">edit</div>
 <math><mtext></p><style><img src=x onerror="alert('mutation')"></style></mtext></math>
+<link rel="preload" as="image" href="{0}/preload"><link rel="preconnect" href="{0}">
+<link rel="modulepreload" href="{0}/module">
+<img src="data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'><image href='{0}/datasvg'/></svg>">
+<img src="cid:drawn"><img lowsrc="{0}/lowsrc" dynsrc="{0}/dynsrc"><input type="image" src="{0}/input">
+<bgsound src="{0}/sound">
+<p style="cursor: url({0}/cursor), auto; behavior: url({0}/behavior); -moz-binding: url({0}/binding)">cursor</p>
+<p style="border-image: url({0}/border) 1; mask: url({0}/mask); filter: url({0}/filter#f)">border</p>
+<svg><use href="{0}/use#x"/><a xlink:href="javascript:alert('xlink')"><text>x</text></a>
+<animate attributeName="href" values="{0}/smil"/></svg>
+<a id=spaced href=" java&#10;script:alert('spaced')">spaced</a><a id=file href="file:///etc/passwd">file</a>
+<a id=top target="_top" href="javascript:alert('top')">top</a><map name=m><area href="javascript:alert('area')"></map>
+<details open ontoggle="alert('toggle')"><summary>x</summary></details><marquee onstart="alert('marquee')">x</marquee>
+<button formaction="javascript:alert('formaction')">x</button><track src="{0}/track"><applet code="{0}/applet"></applet>
+<frameset onload="alert('frameset')"><frame src="{0}/frame"></frameset><!--[if IE]><img src="{0}/comment"><![endif]-->
+</div></body></html><img src="{0}/after"><style>body {{ position: fixed; background: url(//{1}/relative) }}</style>
 <noscript><img src="{0}/noscript"></noscript><template><img src="{0}/template"></template>
 <p id=end>the end</p>
 """
 
 
+DRAWN = b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'><script>alert(2)</script></svg>"
+
+
+def hostile(captured, elsewhere):
+    """A mail of some sixty ways to act or to call home."""
+    html = HOSTILE.format(elsewhere.address, elsewhere.address.partition("//")[2])
+    files = (("\r\n../\u202egnp.svg", DRAWN, "image/svg+xml"), ("page.html", b"<script>alert(3)</script>", "text/html"))
+    return captured.html(html, subject='<img src=x onerror=alert("subject")>\u202e', files=files, drawn=DRAWN)
+
+
 def test_a_hostile_mail_runs_nothing_and_asks_nobody(captured, elsewhere, open_page, address):
-    """Two dozen ways to act or to call home, and no script runs and no request leaves the page."""
-    captured.html(HOSTILE.format(elsewhere.address), subject='<img src=x onerror=alert("subject")>')
+    """However it tries to act or to call home, no script runs and no request leaves the page."""
+    hostile(captured, elsewhere)
     page = open_page()
     page.locator(".item").click()
     frame = page.frame_locator(".view iframe")
     frame.locator("#end").wait_for()
-    for link in ("#js", "#data", "#ping"):
+    for link in ("#js", "#data", "#ping", "#spaced", "#file", "#top"):
         frame.locator(link).click()
     for tab in ("text", "headers", "source", "story"):
         page.locator(f"[data-tab={tab}]").click()
@@ -124,7 +185,7 @@ def test_a_hostile_mail_runs_nothing_and_asks_nobody(captured, elsewhere, open_p
 
 def test_even_with_remote_images_no_script_runs(captured, elsewhere, open_page):
     """The switch lets images, styles and fonts in, and nothing that acts."""
-    captured.html(HOSTILE.format(elsewhere.address))
+    hostile(captured, elsewhere)
     page = open_page()
     page.locator(".item").click()
     page.get_by_role("link", name="Show them").click()
@@ -133,13 +194,14 @@ def test_even_with_remote_images_no_script_runs(captured, elsewhere, open_page):
     page.wait_for_load_state("networkidle")
     assert "/img" in elsewhere.asked
     acting = {"/script", "/top", "/handler", "/svgscript", "/iframe", "/object", "/embed", "/refresh", "/form", "/ping"}
+    acting |= {"/preload", "/module", "/use", "/frame", "/applet", "/track", "/video", "/audio", "/prefetch", "/link"}
     assert acting.isdisjoint(elsewhere.asked)
     assert page.troubles == []
 
 
 def test_the_html_of_a_mail_opened_by_itself_runs_nothing_either(captured, elsewhere, open_page):
     """The policy is the answer's own, not only the frame's around it."""
-    captured.html(HOSTILE.format(elsewhere.address))
+    hostile(captured, elsewhere)
     page = open_page("/view/latest.html")
     page.locator("#end").wait_for()
     page.wait_for_load_state("networkidle")

@@ -80,14 +80,18 @@ class Captured:
         made.set_content(body)
         return self.keep(bytes(made), to=to)
 
-    def html(self, html: str, *, subject: str = "HTML", files: tuple[tuple[str, bytes, str], ...] = ()) -> str:
-        """A mail with an HTML body as it is, an inline image `cid:logo`, and files of name, content and type."""
+    def html(
+        self, html: str, *, subject: str = "HTML", files: tuple[tuple[str, bytes, str], ...] = (), drawn: bytes = b""
+    ) -> str:
+        """A mail with an HTML body as it is, an inline image `cid:logo`, and files: name, content, type."""
         made = EmailMessage()
         made["From"], made["To"], made["Subject"] = "ion@example.com", "ann@example.com", subject
         made.set_content("Only text.")
         made.add_alternative(html, subtype="html")
         part = made.get_payload()[1]  # type: ignore[index]
         part.add_related(PNG, "image", "png", cid="<logo>", filename="logo.png", disposition="inline")  # type: ignore[union-attr, arg-type]
+        if drawn:
+            part.add_related(drawn, "image", "svg+xml", cid="<drawn>", disposition="inline")  # type: ignore[union-attr, arg-type]
         for name, content, kind in files:
             made.add_attachment(content, *kind.split("/"), filename=name)
         return self.keep(bytes(made))

@@ -49,6 +49,7 @@ async function open(url, { push = true } = {}) {
     return;
   }
   if (mine !== turn) return;
+  const held = document.activeElement?.dataset.hold;
   pane.innerHTML = html;
   const mail = article();
   document.body.classList.toggle("reading", Boolean(mail));
@@ -58,6 +59,9 @@ async function open(url, { push = true } = {}) {
   title(mail?.dataset.title ?? "Inbox");
   if (push) history.pushState(null, "", url);
   selected()?.scrollIntoView({ block: "nearest" });
+  // The keys that scroll are for the mail; Tab goes on from the button or tab that was used.
+  const focus = (held && pane.querySelector(`[data-hold="${held}"]`)) || pane.querySelector(".view[tabindex]");
+  if (push) (focus ?? pane).focus({ preventScroll: true });
 }
 
 async function renew() {
@@ -85,9 +89,9 @@ async function renew() {
 function move(by) {
   const all = items();
   const at = all.indexOf(selected());
-  const next = all[at < 0 ? 0 : at + by];
+  const next = article() && at < 0 ? null : all[at < 0 ? 0 : at + by];
   if (next) open(next.querySelector("a").href);
-  else if (at >= 0) article()?.querySelector(by > 0 ? "a.older[href]" : "a.newer[href]")?.click();
+  else article()?.querySelector(by > 0 ? "a.older[href]" : "a.newer[href]")?.click();
 }
 
 async function change(method, path, body) {
@@ -118,6 +122,9 @@ const actions = {
     else await back();
     await renew();
   },
+  async help() {
+    document.getElementById("help").showModal();
+  },
   async redrive(button) {
     button.disabled = true;
     await change("POST", "dead-letters/redrive", button.dataset.ids ? { IDs: [button.dataset.ids] } : {});
@@ -130,13 +137,17 @@ async function back() {
   if (link) await open(link.href);
 }
 
+function act(name, button) {
+  actions[name](button).catch((error) => {
+    if (button) button.disabled = false;
+    alert(error.message);
+  });
+}
+
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-action]");
   if (button) {
-    actions[button.dataset.action](button).catch((error) => {
-      button.disabled = false;
-      alert(error.message);
-    });
+    act(button.dataset.action, button);
     return;
   }
   const link = event.target.closest("a[href]");
@@ -155,10 +166,10 @@ const keys = {
   j: () => move(1),
   k: () => move(-1),
   u: back,
-  m: () => actions.unread(),
-  "#": () => actions.delete(),
+  m: () => act("unread"),
+  "#": () => act("delete"),
   "/": () => document.querySelector(".search input").focus(),
-  "?": () => document.getElementById("help").showModal(),
+  "?": () => act("help"),
 };
 
 document.addEventListener("keydown", (event) => {
