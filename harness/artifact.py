@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import configparser
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROJECT = Path(__file__).resolve().parent.parent
-ARTIFACT = PROJECT / "dist" / "ion.zip"
-WHEELS = PROJECT / "build" / "wheels"
+"""The checkout; or where the harness was installed to, which is no place to write to."""
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ion"
+_MADE = PROJECT if (PROJECT / "pyproject.toml").is_file() else _CACHE
+ARTIFACT = _MADE / "dist" / "ion.zip"
+WHEELS = _MADE / "build" / "wheels"
 """Where the downloaded wheels stay, so that the next build needs no network."""
 
 _LOCK = "requirements-artifact.lock"
@@ -60,7 +64,7 @@ def build(destination: Path = ARTIFACT, *, source: Path = PROJECT, wheels: Path 
 
     Args:
         destination: Where the zip goes.
-        source: The checkout: holds ion/ and requirements-artifact.lock.
+        source: The checkout, or an installation: holds ion/ and requirements-artifact.lock.
         wheels: Where downloaded wheels are kept; only those that are missing are downloaded.
 
     Raises:

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def ion_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IonStack]:
     """ion, running on this machine for the whole session: `topic_arn`, `sns`, `environment`, `publish(...)`."""
-    from harness.testing import running  # noqa: PLC0415 - see above
-
+    try:
+        from harness.testing import running  # noqa: PLC0415 - see above
+    except ModuleNotFoundError as error:
+        pytest.fail(
+            f"the fixtures of ion need more than ion itself, pip install 'ion[harness]': {error}", pytrace=False
+        )
     with running(tmp_path_factory.mktemp("ion")) as stack:
         yield stack
 

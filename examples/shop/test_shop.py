@@ -1,4 +1,4 @@
-"""The shop's own tests: the fixtures come with `pip install -e '<the checkout of ion>[harness]'`."""
+"""The shop's own tests: the fixtures come with `pip install '<the checkout of ion>[harness]'`."""
 
 import shop
 

@@ -9,9 +9,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(170)]
 
 
-def test_another_project_tests_its_mail_against_the_real_thing(tmp_path):
-    """The example project's tests pass, with no more than the harness installed."""
-    shutil.copytree(PROJECT / "examples" / "shop", tmp_path / "shop")
+def run_pytest(directory):
+    """What the tests of a project there come to, with our plugin and none of those that only we need."""
     command = [
         sys.executable,
         "-m",
@@ -24,7 +23,13 @@ def test_another_project_tests_its_mail_against_the_real_thing(tmp_path):
         "-p",
         "no:schemathesis",
     ]
-    done = subprocess.run(command, cwd=tmp_path / "shop", capture_output=True, text=True, check=False, timeout=160)
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=160)
+
+
+def test_another_project_tests_its_mail_against_the_real_thing(tmp_path):
+    """The example project's tests pass, with no more than the harness installed."""
+    shutil.copytree(PROJECT / "examples" / "shop", tmp_path / "shop")
+    done = run_pytest(tmp_path / "shop")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed" in done.stdout
 
@@ -36,17 +41,16 @@ def test_the_plugin_costs_other_projects_nothing(tmp_path):
         "    ours = {name for name in sys.modules if name.split('.')[0] in {'harness', 'ion', 'localstack', 'boto3'}}\n"
         "    assert ours == {'harness', 'harness.pytest_plugin'}\n"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:asyncio",
-        "-p",
-        "no:schemathesis",
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    done = run_pytest(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_project_with_ion_alone_is_told_what_its_tests_need(tmp_path):
+    """Where only ion was installed, the fixture names the extra that is missing, and no traceback hides it."""
+    (tmp_path / "test_own.py").write_text(
+        "import sys\n\nsys.modules['boto3'] = None  # as if it were not there\n\n\ndef test_own(ion_stack):\n    pass\n"
+    )
+    done = run_pytest(tmp_path)
+    assert done.returncode == 1
+    assert "pip install 'ion[harness]'" in done.stdout
+    assert "Traceback" not in done.stdout

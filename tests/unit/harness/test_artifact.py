@@ -320,3 +320,18 @@ def test_the_command_prints_the_hash(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(artifact, "build", lambda: built)
     assert command.run(argparse.Namespace()) == 0
     assert capsys.readouterr().out == f"dist/ion.zip: 2.18 MB, SHA-256 {'ab' * 32}\n"
+
+
+def test_an_installed_harness_has_what_it_builds_from(tmp_path: Path):
+    """From a wheel, too, the lock is beside the package, and what is made goes into a cache, not among the packages."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
+    subprocess.run([*command, str(tmp_path), str(PROJECT)], check=True, timeout=120)
+    (wheel,) = tmp_path.glob("ion-*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    script = "from harness import artifact as a; print((a.PROJECT / a._LOCK).is_file(), a.ARTIFACT, a.WHEELS)"
+    environment = {"PYTHONPATH": str(tmp_path / "installed"), "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    cache = tmp_path / "ion"
+    assert done.stdout.split() == ["True", str(cache / "dist" / "ion.zip"), str(cache / "build" / "wheels")]
