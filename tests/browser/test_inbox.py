@@ -7,11 +7,6 @@ def subjects(page):
     return page.locator(".item .subject").all_inner_texts()
 
 
-def wait_until(page, script, argument=None):
-    """Until a script in the page gives something true."""
-    page.wait_for_function(script, arg=argument)
-
-
 def test_mail_is_listed_opened_and_gone_through_by_keys(captured, open_page):
     """The list shows the newest first; a click opens a mail, and keys lead on."""
     for subject in ("first", "second", "third"):
@@ -34,7 +29,7 @@ def test_mail_is_listed_opened_and_gone_through_by_keys(captured, open_page):
     assert page.troubles == []
 
 
-def test_what_is_read_has_the_focus_and_the_keys_are_explained(captured, open_page):
+def test_what_is_read_has_the_focus_and_the_keys_are_explained(captured, open_page, wait_until):
     """Arrows scroll the mail that was opened, Tab goes on from the tab that was chosen, and `?` is a button too."""
     for subject in ("first", "second"):
         captured.mail(subject, body="line\n" * 200)
@@ -43,7 +38,7 @@ def test_what_is_read_has_the_focus_and_the_keys_are_explained(captured, open_pa
     page.keyboard.press("Enter")
     page.locator(".plain").wait_for()
     page.keyboard.press("PageDown")
-    wait_until(page, "document.querySelector('.view').scrollTop > 0")
+    wait_until(lambda: page.locator(".view").evaluate("view => view.scrollTop") > 0, seconds=20)
     page.get_by_role("link", name="Story").focus()
     page.keyboard.press("Enter")
     page.locator(".timeline").wait_for()
@@ -84,7 +79,7 @@ def test_a_search_narrows_the_list(captured, open_page):
     assert subjects(page) == []
 
 
-def test_mail_that_arrives_appears_by_itself(captured, open_page):
+def test_mail_that_arrives_appears_by_itself(captured, open_page, wait_until):
     """A page that is open shows what comes in, and keeps the mail that is read."""
     captured.mail("early")
     page = open_page()
@@ -93,7 +88,7 @@ def test_mail_that_arrives_appears_by_itself(captured, open_page):
     captured.mail("late")
     page.locator(".item.fresh .subject", has_text="late").wait_for()
     assert page.locator(".mail h1").inner_text() == "early"
-    wait_until(page, "document.title.startsWith('(1) ')")
+    wait_until(lambda: page.title().startswith("(1) "), seconds=20)
     assert page.locator("#unread").inner_text() == "1"
 
 
