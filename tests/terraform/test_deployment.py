@@ -6,8 +6,8 @@ import base64
 import hashlib
 import json
 import os
-import re
-from dataclasses import asdict, dataclass
+import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -21,11 +21,12 @@ from harness.history import History
 from harness.sink import Sink
 from harness.terraform import Terraform, TerraformStack
 from ion import handler
-from ion.settings import Settings
+from tests.terraform import described
 from tests.terraform.calls import RecordingSession, allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from harness.localstack.process import Emulator
     from harness.stack import Stack
@@ -155,6 +156,18 @@ def test_a_bad_deployment_is_refused_with_the_reason(deployed: Deployed):
     assert "there is no retry.max_atempts to set here" in words
 
 
+def test_an_older_ions_topic_can_be_taken_over(deployed: Deployed, emulator: Emulator, tmp_path: Path):
+    """Terraform imports a topic that is there already, as docs/deploy.md has it, before anything else is made."""
+    topic = emulator.client("sns").create_topic(Name="older-ion-input-topic")["TopicArn"]
+    shutil.copytree(terraform.ROOT, tmp_path / "terraform", ignore=terraform.leftovers)
+    taking = Terraform(directory=tmp_path / "terraform", environ=deployed.stack.terraform.environ)
+    taking.init()
+    values = {"name": "older-ion", "smtp_server": "127.0.0.1", "notification_emails": ["oncall@example.com"]}
+    (taking.directory / "terraform.tfvars.json").write_text(json.dumps(values))
+    taking.run("import", "module.ion.aws_sns_topic.input", topic)
+    assert topic in taking.run("show")
+
+
 def test_people_hear_of_trouble(deployed: Deployed, emulator: Emulator):
     """Every alarm but the one that wakes the function goes to the notification topic, which mails its subscribers."""
     alarms = emulator.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{PREFIX}ion-")["MetricAlarms"]
@@ -190,91 +203,19 @@ def test_the_dashboard_shows_what_ion_measures(deployed: Deployed, emulator: Emu
 # --- the same as the harness's own deploy ----------------------------------------------------------------------------
 
 
-def queue(emulator: Emulator, url: str) -> dict[str, Any]:
-    attributes = emulator.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    return {name: value for name, value in attributes.items() if not re.search("Approximate|Timestamp", name)}
-
-
-def subscriptions(emulator: Emulator, topic_arn: str) -> list[dict[str, Any]]:
-    sns = emulator.client("sns")
-    found = [
-        sns.get_subscription_attributes(SubscriptionArn=one["SubscriptionArn"])["Attributes"]
-        for one in sns.list_subscriptions_by_topic(TopicArn=topic_arn)["Subscriptions"]
-    ]
-    kept = ("Protocol", "Endpoint", "RawMessageDelivery", "RedrivePolicy", "FilterPolicy")
-    return sorted(({k: one[k] for k in kept if k in one} for one in found), key=lambda one: str(one["Protocol"]))
-
-
-def alarm(emulator: Emulator, name: str) -> dict[str, Any]:
-    [found] = emulator.client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"]
-    return {key: value for key, value in found.items() if not re.search("State|Timestamp", key)}
-
-
-def without_people(alarm: dict[str, Any]) -> dict[str, Any]:
-    """The harness has nobody to wake, and no five minutes to wait."""
-    return {key: value for key, value in alarm.items() if key not in {"AlarmActions", "OKActions", "Period"}}
-
-
-def function(emulator: Emulator, name: str) -> dict[str, Any]:
-    client = emulator.client("lambda")
-    configuration = client.get_function_configuration(FunctionName=name)
-    event = client.get_function_event_invoke_config(FunctionName=name)
-    policy = json.loads(client.get_policy(FunctionName=name)["Policy"])
-    return {
-        **{
-            k: configuration[k]
-            for k in ("Handler", "Runtime", "Timeout", "MemorySize", "CodeSha256", "Layers")
-            if k in configuration
-        },
-        "concurrency": client.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"],
-        "retries": event["MaximumRetryAttempts"],
-        "age": event["MaximumEventAgeInSeconds"],
-        "callers": sorted((one["Principal"]["Service"], str(one["Condition"])) for one in policy["Statement"]),
-    }
-
-
-def table(emulator: Emulator, name: str) -> dict[str, Any]:
-    client = emulator.client("dynamodb")
-    described = client.describe_table(TableName=name)["Table"]
-    index_keys = ("IndexName", "KeySchema", "Projection")
-    return {
-        "keys": described["KeySchema"],
-        "attributes": sorted(described["AttributeDefinitions"], key=lambda one: one["AttributeName"]),
-        "billing": described["BillingModeSummary"]["BillingMode"],
-        "indexes": [{key: index[key] for key in index_keys} for index in described["GlobalSecondaryIndexes"]],
-        "expiry": client.describe_time_to_live(TableName=name)["TimeToLiveDescription"],
-    }
-
-
-def log_group(emulator: Emulator, name: str) -> dict[str, Any]:
-    [found] = emulator.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
-    return {"name": found["logGroupName"], "days": found["retentionInDays"]}
-
-
-def settings(emulator: Emulator, name: str) -> dict[str, Any]:
-    """What ion makes of the function's environment and secret."""
-    variables = emulator.client("lambda").get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    secrets = emulator.client("secretsmanager")
-    found = asdict(
-        Settings.load(variables, read_secret=lambda id_: secrets.get_secret_value(SecretId=id_)["SecretString"])
-    )
-    found["smtp"]["secret_id"] = secrets.describe_secret(SecretId=found["smtp"]["secret_id"])["Name"]
-    return found
-
-
 @pytest.mark.parametrize(
     "part",
     [
-        lambda emulator, stack: queue(emulator, stack.queue_url),
-        lambda emulator, stack: queue(emulator, stack.deadletter_url),
-        lambda emulator, stack: subscriptions(emulator, stack.topic_arn),
-        lambda emulator, stack: subscriptions(emulator, stack.alarm_topic_arn),
-        lambda emulator, stack: alarm(emulator, stack.names.alarm),
-        lambda emulator, stack: without_people(alarm(emulator, stack.names.deadletter_alarm)),
-        lambda emulator, stack: function(emulator, stack.names.function),
-        lambda emulator, stack: table(emulator, stack.names.table),
-        lambda emulator, stack: log_group(emulator, stack.names.log_group),
-        lambda emulator, stack: settings(emulator, stack.names.function),
+        lambda emulator, stack: described.queue(emulator, stack.queue_url),
+        lambda emulator, stack: described.queue(emulator, stack.deadletter_url),
+        lambda emulator, stack: described.subscriptions(emulator, stack.topic_arn),
+        lambda emulator, stack: described.subscriptions(emulator, stack.alarm_topic_arn),
+        lambda emulator, stack: described.alarm(emulator, stack.names.alarm),
+        lambda emulator, stack: described.without_people(described.alarm(emulator, stack.names.deadletter_alarm)),
+        lambda emulator, stack: described.function(emulator, stack.names.function),
+        lambda emulator, stack: described.table(emulator, stack.names.table),
+        lambda emulator, stack: described.log_group(emulator, stack.names.log_group),
+        lambda emulator, stack: described.settings(emulator, stack.names.function),
     ],
     ids=[
         "input queue",
@@ -291,22 +232,8 @@ def settings(emulator: Emulator, name: str) -> dict[str, Any]:
 )
 def test_the_harness_makes_the_same(deployed: Deployed, twin: Stack, emulator: Emulator, part):
     """What Terraform made and what the harness's own deploy makes differ in their names only."""
-    assert plain(part(emulator, twin), "twin-") == plain(part(emulator, deployed.stack), PREFIX)
-
-
-def plain(value: Any, prefix: str) -> Any:
-    """A value without the stack's prefix in it, and with the JSON documents in it parsed."""
-    if isinstance(value, dict):
-        return {key: plain(one, prefix) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one, prefix) for one in value]
-    if not isinstance(value, str):
-        return value
-    try:
-        parsed = json.loads(value)
-    except ValueError:
-        return value.replace(prefix, "")
-    return plain(parsed, prefix) if isinstance(parsed, dict) else value
+    made, twins = part(emulator, deployed.stack), part(emulator, twin)
+    assert described.plain(twins, "twin-") == described.plain(made, PREFIX)
 
 
 # --- least privilege -------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ resource "aws_sns_topic" "notification" {
 }
 
 resource "aws_sns_topic_policy" "notification" {
-  count = length(aws_sns_topic.notification)
+  count = length(var.notification_emails) > 0 ? 1 : 0
 
   arn = aws_sns_topic.notification[0].arn
 
