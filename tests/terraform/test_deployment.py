@@ -175,9 +175,36 @@ def test_people_hear_of_trouble(deployed: Deployed, emulator: Emulator):
     assert topics.pop("input-queue-size-alarm") == [deployed.stack.alarm_topic_arn]
     notification = deployed.stack.names.topic_arn(f"{PREFIX}ion-notification-topic")
     kinds = ("backlog", "dead-letters", "errors", "oldest-message", "throttles")
-    assert topics == {f"{kind}-alarm": [notification] for kind in kinds}
+    assert {name: notification in actions for name, actions in topics.items()} == {
+        f"{kind}-alarm": True for kind in kinds
+    }
     [subscription] = emulator.client("sns").list_subscriptions_by_topic(TopicArn=notification)["Subscriptions"]
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "oncall@example.com")
+
+
+def test_old_mail_wakes_the_function_past_an_alarm_that_is_stuck(deployed: Deployed, emulator: Emulator, wait_until):
+    """Where the wake-up alarm does not act, the alarm on the oldest message's age has the mail delivered."""
+    cloudwatch, names, new = emulator.client("cloudwatch"), deployed.stack.names, deployed.sink.mail / "new"
+    before = len(list(new.iterdir()))
+    cloudwatch.disable_alarm_actions(AlarmNames=[names.alarm])
+    document = {"action": "send", "recipient": "old@example.com", "subject": "Stranded", "body_text": "hello"}
+    emulator.client("sqs").send_message(QueueUrl=deployed.stack.queue_url, MessageBody=json.dumps(document))
+    # LocalStack does not measure the age; the state is what the action hangs on.
+    cloudwatch.set_alarm_state(AlarmName=f"{PREFIX}ion-oldest-message-alarm", StateValue="ALARM", StateReason="test")
+    try:
+        assert wait_until(lambda: len(list(new.iterdir())) > before, seconds=60)
+    finally:
+        cloudwatch.enable_alarm_actions(AlarmNames=[names.alarm])
+
+
+def test_the_alarms_that_wake_the_function_may_do_so(deployed: Deployed, emulator: Emulator):
+    """The wake-up topic's policy admits the alarms that act on it, and no other; LocalStack would let in anybody."""
+    topic = deployed.stack.alarm_topic_arn
+    alarms = emulator.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{PREFIX}ion-")["MetricAlarms"]
+    acting = {alarm["AlarmArn"] for alarm in alarms if topic in [*alarm["AlarmActions"], *alarm["OKActions"]]}
+    policy = json.loads(emulator.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"])
+    [statement] = policy["Statement"]
+    assert set(statement["Condition"]["ArnEquals"]["aws:SourceArn"]) == acting
 
 
 def test_the_dashboard_shows_what_ion_measures(deployed: Deployed, emulator: Emulator):

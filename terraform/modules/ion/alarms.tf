@@ -3,6 +3,7 @@
 locals {
   alarm_arn     = "arn:${local.partition}:cloudwatch:${local.region}:${local.account}:alarm"
   wakeup_alarm  = "${var.name}-input-queue-size-alarm"
+  age_alarm     = "${var.name}-oldest-message-alarm"
   notifications = aws_sns_topic.notification[*].arn
 }
 
@@ -40,9 +41,11 @@ resource "aws_cloudwatch_metric_alarm" "backlog" {
   tags                = var.tags
 }
 
+# It wakes the function, too: where the wake-up alarm is stuck in ALARM, as after three wake-ups in a row that died before
+# they could set it to OK, nothing else would but a publish.
 resource "aws_cloudwatch_metric_alarm" "oldest_message" {
-  alarm_name          = "${var.name}-oldest-message-alarm"
-  alarm_description   = "The oldest mail in ${local.input_queue} has waited ${var.oldest_message_threshold_seconds} seconds: the SMTP server is down, or keeps putting this mail off."
+  alarm_name          = local.age_alarm
+  alarm_description   = "The oldest mail in ${local.input_queue} has waited ${var.oldest_message_threshold_seconds} seconds: the SMTP server is down, or keeps putting this mail off, or ion was not woken, which this alarm does, too."
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateAgeOfOldestMessage"
   dimensions          = { QueueName = aws_sqs_queue.input.name }
@@ -52,7 +55,7 @@ resource "aws_cloudwatch_metric_alarm" "oldest_message" {
   period              = 300
   evaluation_periods  = 1
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.notifications
+  alarm_actions       = concat(local.notifications, [aws_sns_topic.wakeup.arn])
   ok_actions          = local.notifications
   tags                = var.tags
 }

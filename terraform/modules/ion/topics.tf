@@ -1,4 +1,4 @@
-# The topic that publishers write to, the topic of the wake-up alarm, and who hears them.
+# The topic that publishers write to, the topic of the alarms that wake the function, and who hears them.
 
 resource "aws_sns_topic" "input" {
   #checkov:skip=CKV_AWS_26: A topic stores a message only until it is delivered, and the queues behind it encrypt. AWS's own key for SNS would shut out publishers such as EventBridge and other accounts, a customer key costs by the month; whoever needs one adds it here.
@@ -72,12 +72,12 @@ resource "aws_sns_topic_policy" "wakeup" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Sid       = "WakeupAlarm"
+      Sid       = "Alarms"
       Effect    = "Allow"
       Principal = { Service = "cloudwatch.amazonaws.com" }
       Action    = "sns:Publish"
       Resource  = aws_sns_topic.wakeup.arn
-      Condition = { ArnEquals = { "aws:SourceArn" = "${local.alarm_arn}:${local.wakeup_alarm}" } }
+      Condition = { ArnEquals = { "aws:SourceArn" = [for name in [local.wakeup_alarm, local.age_alarm] : "${local.alarm_arn}:${name}"] } }
     }]
   })
 }
