@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from harness import terraform
-from harness.errors import TerraformError
+from harness.errors import TerraformError, UsageError
 from harness.terraform import Terraform
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Send and wait; 0 delivered, 1 failed, 2 not yet decided."""
+    if not args.to:
+        raise UsageError("smoke needs an address to send to: make smoke TO=you@example.com")
     root = Terraform(directory=terraform.ROOT, environ=terraform.plain_environment(os.environ))
     outputs = root.outputs()
     if not outputs:

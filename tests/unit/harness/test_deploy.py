@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import runs
+from harness import cli, runs
 from harness.artifact import Artifact
 from harness.commands.deploy import untested
 
@@ -66,3 +66,9 @@ def test_what_is_no_scenario_does_not_count(built: Artifact, tmp_path: Path):
     ran(tmp_path, now=1)
     runs.create("up", root=tmp_path, now=2).history.touch()
     assert untested(built, root=tmp_path) == ""
+
+
+def test_a_smoke_test_needs_an_address(capsys: pytest.CaptureFixture[str]):
+    """`make smoke` without TO publishes nothing, and says what is missing."""
+    assert cli.main(["smoke", "--to", ""]) == 64
+    assert "make smoke TO=" in capsys.readouterr().err
