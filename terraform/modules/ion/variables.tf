@@ -97,7 +97,7 @@ variable "architecture" {
 }
 
 variable "runtime" {
-  description = "The function's Lambda runtime: Python 3.11 or newer."
+  description = "The function's Lambda runtime: Python 3.11 or newer; for 3.14 the AWS provider must be of version 6."
   type        = string
   default     = "python3.13"
   nullable    = false
