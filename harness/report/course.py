@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # What the ledger's attempt log calls a send that is to be tried again, and one of which nobody knows how it ended.
 DEFERRED = frozenset({"deferred", "turned-away", "ambiguous", "abandoned"})
 AMBIGUOUS = frozenset({"ambiguous", "abandoned"})
+# Of a fault's plan, what its name and its time say already, and what is told deed by deed.
+_SAID = frozenset({"t", "event", "name", "kind", "start", "after", "seconds", "heals", "must_strike", "does", "rules"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,14 +29,16 @@ class Window:
         name: Its name.
         began: From when.
         ended: Until when; the run's end where no event ends it.
-        detail: What else its events say.
+        detail: What it does, as it was planned.
+        struck: How often it has struck, where an event says so.
         healed: Whether an event ends it.
     """
 
     name: str
     began: float
     ended: float
-    detail: str
+    detail: str = ""
+    struck: int | None = None
     healed: bool
 
 
@@ -46,7 +50,7 @@ class Arrival:
         workload: Its X-Workload-Id.
         at: When it was first published, or tried to be.
         seconds: From then until the server first took it.
-        kind: `straight`, `retried`, or `ambiguous` where a send ended without anybody knowing how.
+        kind: `straight`, `retried` (or redriven), or `ambiguous` where a send ended without anybody knowing how.
     """
 
     workload: str
@@ -68,7 +72,7 @@ class Course:
         dead: When a mail was dead-lettered.
         depths: The queues.
         windows: The faults.
-        alarms: When the wake-up alarm stood at ALARM.
+        alarms: When which alarm stood at ALARM.
         kills: When the function was killed, by the fault that did it.
         arrivals: The delivered mails in the order of their publishing.
     """
@@ -119,8 +123,8 @@ class Course:
             deferred=sorted(at for at in deferred if at),
             dead=sorted(at for at in dead if at),
             depths=facts.depths,
-            windows=list(_windows(facts.faults, ended)),
-            alarms=list(_alarms(events, ended)),
+            windows=list(_windows(facts.faults, facts.planned, ended)),
+            alarms=sorted(_alarms(events, ended), key=lambda each: each.began),
             kills=kills,
             arrivals=sorted(_arrivals(facts), key=lambda each: each.at),
         )
@@ -137,8 +141,9 @@ class Course:
         return found
 
 
-def _windows(events: Iterable[Event], end: float) -> Iterator[Window]:
+def _windows(events: Iterable[Event], planned: Iterable[Event], end: float) -> Iterator[Window]:
     """Each fault from its beginning to its end; of several of one name, the one that began first ends first."""
+    plans = {str(event.get("name", "fault")): event for event in planned}
     begun: dict[str, list[Event]] = defaultdict(list)
     found = []
     for event in events:
@@ -149,29 +154,43 @@ def _windows(events: Iterable[Event], end: float) -> Iterator[Window]:
             found.append((begun[name].pop(0), event))
     found += [(event, {}) for rest in begun.values() for event in rest]
     for start, stop in sorted(found, key=lambda pair: float(pair[0]["t"])):
-        more = {name: value for name, value in {**start, **stop}.items() if name not in {"t", "event", "name"}}
+        name = str(start.get("name", "fault"))
         yield Window(
-            name=str(start.get("name", "fault")),
+            name=name,
             began=float(start["t"]),
             ended=float(stop.get("t", end)),
-            detail=plain(more),
+            detail=_does(plans.get(name, {})),
+            struck=stop.get("struck"),
             healed=bool(stop),
         )
 
 
+def _does(plan: Event) -> str:
+    """What a fault does, in words: `at mail, rcpt: reply: 451 later, share: 0.2; at dot: ...`."""
+    rest = {name: value for name, value in plan.items() if name not in _SAID}
+    said = [plain(rest)] if rest else []
+    for deed in [*plan.get("does", ()), *plan.get("rules", ())]:
+        where = f"at {plain(deed['stages'])}: " if "stages" in deed else ""
+        said.append(where + plain({name: value for name, value in deed.items() if name != "stages"}))
+    return "; ".join(said)
+
+
 def _alarms(events: Iterable[Event], end: float) -> Iterator[Window]:
-    since: float | None = None
+    since: dict[str, float] = {}
     for event in events:
-        if event.get("event") == "alarm" and (event["state"] == "ALARM") != (since is not None):
-            if since is not None:
-                yield Window(name="alarm", began=since, ended=float(event["t"]), detail="", healed=True)
-            since = None if since is not None else float(event["t"])
-    if since is not None:
-        yield Window(name="alarm", began=since, ended=end, detail="", healed=False)
+        if event.get("event") == "alarm":
+            name = str(event["name"])
+            if event["state"] == "ALARM":
+                since.setdefault(name, float(event["t"]))
+            elif name in since:
+                yield Window(name=name, began=since.pop(name), ended=float(event["t"]), healed=True)
+    for name, began in since.items():
+        yield Window(name=name, began=began, ended=end, healed=False)
 
 
 def _arrivals(facts: Facts) -> Iterator[Arrival]:
     results = {workload: {attempt["result"] for attempt in log} for workload, log in attempts(facts).items()}
+    redriven = {facts.ids.get(name) for name, item in facts.ledger.items() if int(item.get("generation", 0))}
     for workload, transactions in facts.accepted.items():
         if workload not in facts.published:
             continue
@@ -181,7 +200,7 @@ def _arrivals(facts: Facts) -> Iterator[Arrival]:
         if seen & AMBIGUOUS or not all(each.confirmed for each in transactions):
             kind = "ambiguous"
         else:
-            kind = "retried" if seen & DEFERRED else "straight"
+            kind = "retried" if seen & DEFERRED or workload in redriven else "straight"
         yield Arrival(workload=workload, at=began, seconds=max(0.0, first - began), kind=kind)
 
 
@@ -201,6 +220,8 @@ def plain(value: Any) -> str:
             return ", ".join(f"{name.replace('_', ' ')}: {plain(each)}" for name, each in value.items())
         case list():
             return ", ".join(plain(each) for each in value)
+        case bool():
+            return "yes" if value else "no"
         case float():
             return f"{value:g}"
         case None:

@@ -155,7 +155,7 @@ def _latencies(course: Course) -> list[tuple[str, Sequence[float]]]:
     kinds = {
         "all": "all that reached anybody",
         "straight": "at the first attempt",
-        "retried": "after a retry",
+        "retried": "after a retry or a redrive",
         "ambiguous": "with an ambiguous send",
     }
     rows: list[tuple[str, Sequence[float]]] = []
@@ -215,6 +215,7 @@ def _command(run: Run, started: Event) -> str:
         "--mails": started.get("mails"),
         "--connections": started.get("settings", {}).get("smtp.max_connections"),
         "--rate": started.get("rate"),
+        "--duration": started.get("duration"),
     }
     said = " ".join(f"{name} {value}" for name, value in options.items() if value is not None)
     return f"make scenario {shlex.quote(run.scenario)} ARGS={shlex.quote(said)}"

@@ -127,7 +127,8 @@ def _both(drawing: Callable[[str, int], Markup], *, note: str = "") -> Picture:
 
 def _rates(course: Course, name: str, width: int) -> Markup:
     names = _names(course)[:MOST_LANES]
-    lanes = LANE * (len(names) + bool(course.alarms))
+    alarms = list(dict.fromkeys(each.name for each in course.alarms))
+    lanes = LANE * (len(names) + len(alarms))
     figure, axes = _axes(width, 200 + lanes, top=TOP + lanes)
     _time(axes, course, width)
     edges, counts = _histograms(course)
@@ -142,8 +143,9 @@ def _rates(course: Course, name: str, width: int) -> Markup:
     for row, fault in enumerate(names):
         windows = [each for each in course.windows if each.name == fault]
         _lane(axes, course, fault, windows, course.kills.get(fault, ()), y=TOP + lanes - LANE * row)
-    if course.alarms:
-        _lane(axes, course, "wake-up alarm", course.alarms, (), y=TOP + LANE, colour="published")
+    for row, alarm in enumerate(reversed(alarms), start=1):
+        windows = [each for each in course.alarms if each.name == alarm]
+        _lane(axes, course, f"alarm: {alarm}", windows, (), y=TOP + LANE * row, colour="ambiguous")
     return _svg(figure, f"rates-{name}", "Mails published, delivered, deferred and dead-lettered a second, over time")
 
 
@@ -196,7 +198,7 @@ def _lane(
         text,
         (max(0.0, left) / box.width * span, bar),
         xycoords=above,
-        xytext=(0, 4),
+        xytext=(0, 5),
         textcoords="offset points",
         ha="left",
         va="baseline",

@@ -94,6 +94,8 @@ class Story:
 def disaster(root, *, subject="Hi"):
     """An outage in which one mail each is delivered, deferred, ambiguous, dead-lettered, sent twice and lost."""
     story = Story(root)
+    does = [{"stages": ["mail", "rcpt"], "reply": "451 later", "share": 0.5}, {"stages": ["dot"], "drop": True}]
+    story.tell("fault.planned", name="server down", kind="Server", start=2, does=does, t=story.clock)
     for number, name in enumerate(("good", "late", "unsure", "dead", "twice", "gone")):
         story.publish(name, subject=subject)
         story.tell("depth", visible=number, in_flight=1, delayed=0, dead=0)
@@ -102,10 +104,11 @@ def disaster(root, *, subject="Hi"):
     story.log("unavailable", level="WARNING", error="connection refused")
     story.log("deferred", id="late", result="deferred", reply="451 4.3.0 later")
     deferred = story.clock
-    story.tell("alarm", name="ion-input-queue-size-alarm", state="ALARM")
+    story.tell("alarm", name="wake-up", state="ALARM")
     story.tell("function.killed", fault="server down", pids=[1])
     story.tell("depth", visible=5, in_flight=0, delayed=1, dead=0, t=story.clock + 3)
-    story.tell("alarm", name="ion-input-queue-size-alarm", state="OK")
+    story.tell("alarm", name="dead letters", state="ALARM")
+    story.tell("alarm", name="wake-up", state="OK")
     story.tell("fault.ended", name="server down", struck=3)
     story.tell("fault.started", name="421 at rcpt", kind="Server")
     story.accept("late", subject=subject)
@@ -246,9 +249,12 @@ def test_faults_last_from_their_beginning_to_their_end(story):
     story.end()
     course = course_of(story)
     down, refused = course.windows
-    assert (down.name, down.healed, round(down.ended - down.began, 1)) == ("server down", True, 3.4)
+    assert (down.name, down.healed, round(down.ended - down.began, 1)) == ("server down", True, 3.5)
+    assert down.detail == "at mail, rcpt: reply: 451 later, share: 0.5; at dot: drop: yes"
+    assert (down.struck, refused.struck) == (3, None)
     assert (refused.name, refused.healed, refused.ended) == ("421 at rcpt", False, course.ended)
-    assert [round(each.ended - each.began, 1) for each in course.alarms] == [3.2]
+    assert [(each.name, each.healed) for each in course.alarms] == [("wake-up", True), ("dead letters", False)]
+    assert round(course.alarms[0].ended - course.alarms[0].began, 1) == 3.3
     assert list(course.kills) == ["server down"]
 
 
@@ -475,3 +481,13 @@ def test_a_scenario_starts_without_the_plotting_library():
     code = "import sys, harness.runner; print(sorted({'matplotlib', 'jinja2', 'numpy'} & set(sys.modules)))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+def test_a_redriven_mail_was_not_delivered_at_the_first_attempt(tmp_path):
+    """It had been dead-lettered before, which its ledger item remembers."""
+    story = Story(tmp_path)
+    story.publish("back")
+    story.accept("back")
+    story.settle("back", (story.clock, "delivered", "250 ok"), generation=1)
+    story.end()
+    assert [each.kind for each in course_of(story).arrivals] == ["retried"]
