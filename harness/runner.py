@@ -52,7 +52,7 @@ class Options:
     connections: int
     rate: float | None
     deploy: str = "boto3"
-    seconds: float = 20.0
+    seconds: float = 10.0
 
 
 def run(
@@ -116,6 +116,8 @@ class _Experiment:
                 summary=self._scenario.summary,
                 seed=self._options.seed,
                 mails=self._options.mails,
+                rate=self._options.rate,
+                duration=self._options.seconds if callable(self._scenario.faults) else None,
                 settings=self._settings,
                 default_sender=standing.sink.username,
                 artifact={"sha256": standing.artifact.sha256, "size": standing.artifact.size},
@@ -213,6 +215,7 @@ class _Experiment:
                 nemesis.published()
                 self._phase("delivering")
             busy = publishing.is_alive() or not nemesis.over
+            began = now if publishing.is_alive() else began
             if publishing.is_alive() or nemesis.waits_for_time or self._tally.progress != progress:
                 progress, moved = self._tally.progress, now
             if busy or self._tally.depth.waiting:

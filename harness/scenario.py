@@ -42,15 +42,15 @@ class Scenario:
         connections: How many SMTP connections ion may open.
         largest_file: The size in bytes that no attachment exceeds.
         settings: ion's settings that differ from the runner's, by `section.key`.
-        faults: What goes wrong, and when; or how to draw that from the seed's dice, for a time of so many seconds.
-        seconds: How long the drawn faults may take.
+        faults: What goes wrong, and when; or how to draw that from the seed's dice, to begin within so many seconds.
+        seconds: Within so many the drawn faults begin, each to last as long at most.
         expect: What must be so at the end, beside the promises.
         repeats: The share of the mails with an id of their own that are published twice.
         poison: How many bodies are published besides that ion must refuse.
         function_seconds: The function's time-out.
         concurrency: How many functions may run at once.
         stall_seconds: After so long without any progress, with mail waiting, the run is given up.
-        timeout_seconds: After so long it is given up whatever happens.
+        timeout_seconds: So long after the last publish it is given up whatever happens.
     """
 
     summary: str
@@ -60,7 +60,7 @@ class Scenario:
     largest_file: int = 20_000
     settings: Mapping[str, str] = field(default_factory=dict)
     faults: Sequence[Fault] | Callable[[Random, float], Sequence[Fault]] = ()
-    seconds: float = 20.0
+    seconds: float = 10.0
     expect: Sequence[Expectation] = ()
     repeats: float = 0.0
     poison: int = 0

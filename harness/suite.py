@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from harness import cli, runner
+from harness import cli, live, runner
 from harness.checker import Promise, Verdict
 from harness.errors import HarnessError
 
@@ -65,11 +65,13 @@ class Row:
 def play(name: str, experiment: Scenario, options: Options, view: View, *, announce: bool) -> Row:
     """One run. A harness that breaks ends this run, and not those to come."""
     if announce:
-        print(f"--- {name}, seed {options.seed}", file=sys.stderr)
+        print(f"--- {name}, seed {options.seed}", file=sys.stderr, flush=True)
     try:
         saved, found = runner.run(name, experiment, options, view)
     except HarnessError as error:
         return Row(scenario=name, seed=options.seed, verdict=BROKEN, wrong=(str(error),))
+    if announce:
+        live.tell(found["summary"], found["verdict"], stderr=True)
     counts = found["counts"]
     names = {"published": "acknowledged", "dead-lettered": "dead_lettered", "duplicated": "duplicates"}
     broken = [
@@ -104,9 +106,8 @@ def show(rows: Sequence[Row]) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("scenario", "seed", "verdict", *COLUMNS, "seconds"):
         table.add_column(column, justify="left" if column in {"scenario", "verdict"} else "right", no_wrap=True)
-    colours = {Verdict.VALID: "green", Verdict.UNKNOWN: "yellow"}
     for row in rows:
-        verdict = f"[{colours.get(Verdict(row.verdict), 'red') if row.verdict != BROKEN else 'red'}]{row.verdict}[/]"
+        verdict = f"[{live.colour(row.verdict)}]{row.verdict}[/]"
         cells = [str(row.counts.get(column) or "-") for column in COLUMNS]
         table.add_row(row.scenario, str(row.seed), verdict, *cells, f"{row.seconds:.0f}")
     console.print(table)
@@ -124,7 +125,11 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def shrunk(row: Row, experiment: Scenario, options: Options, play_again: Callable[[Scenario], Row]) -> list[Fault]:
-    """The fewest faults found with which the run breaks a promise that it broke before."""
+    """The fewest faults found with which the run breaks a promise that it broke before.
+
+    Raises:
+        KeyboardInterrupt: Somebody pressed Ctrl-C in one of the runs.
+    """
     faults = experiment.schedule(options.seed, options.seconds)
     wanted = row.promises - {Promise.EXPECTATION} or row.promises
 
@@ -132,7 +137,10 @@ def shrunk(row: Row, experiment: Scenario, options: Options, play_again: Callabl
         begun = {fault.name for fault in some} | {""}
         if any(fault.after not in begun for fault in some):
             return False  # it would wait for one that never comes
-        return bool(wanted & play_again(replace(experiment, faults=tuple(some))).promises)
+        again = play_again(replace(experiment, faults=tuple(some)))
+        if again.interrupted:
+            raise KeyboardInterrupt
+        return bool(wanted & again.promises)
 
     return smallest(faults, fails, tries=SHRINK_RUNS)
 

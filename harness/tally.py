@@ -19,6 +19,7 @@ class Tally:
 
     Attributes:
         phase: What is being done.
+        summary: What the run shows, in a line.
         mails: How many there are to be published.
         attempted: How many mails were published or tried.
         acknowledged: How many SNS took.
@@ -31,7 +32,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.phase = ""
+        self.phase = self.summary = ""
         self.mails = self.attempted = self.delivered = self.accepted = self.refused = 0
         self.depth = Depth(at=0.0, visible=0, in_flight=0, delayed=0, dead=0)
         self.faults: list[str] = []
@@ -55,7 +56,7 @@ class Tally:
                 case "depth":
                     self.depth = Depth.of(event)
                 case "run.started":
-                    self.mails = event["mails"]
+                    self.mails, self.summary = event["mails"], event.get("summary", "")
                 case "alarm" if event["state"] == "ALARM":
                     self.alarmed.add(event["name"])
                 case "phase":

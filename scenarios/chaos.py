@@ -18,7 +18,7 @@ STAGES = (Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.DOT)
 
 
 def draw(dice: Random, seconds: float) -> Sequence[Fault]:
-    """Three to six faults, each for a while of its own, the first as soon as the first mail is delivered."""
+    """Three to six faults, which begin within so many seconds of the first delivery and last as long at most."""
     return [_fault(dice, number, seconds) for number in range(dice.randint(3, 6))]
 
 
@@ -51,8 +51,8 @@ def _fault(dice: Random, number: int, seconds: float) -> Fault:
     return kinds[kind](
         name=f"{number}: {kind}",
         when=accepted(0),
-        start=round(dice.uniform(0, seconds / 2), 2),
-        seconds=round(dice.uniform(2, seconds / 2), 2),
+        start=round(dice.uniform(0, seconds), 2),
+        seconds=round(dice.uniform(2, seconds), 2),
         must_strike=False,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from harness import results, runs
+from harness import live, results, runs
 from harness.checker import Verdict
 from harness.report import page
 
@@ -25,5 +25,8 @@ def run(args: argparse.Namespace) -> int:
     found = results.check(saved)
     saved.write_results(found)
     page.write(saved, found)
-    print(json.dumps(found, indent=2) if args.json else results.text(saved, found))
+    if args.json:
+        print(json.dumps(found, indent=2))
+    else:
+        live.tell(results.text(saved, found), found["verdict"])
     return Verdict(found["verdict"]).exit_code

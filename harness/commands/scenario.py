@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
+import math
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,8 +15,6 @@ from harness.checker import Verdict
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    import argparse
-
     from harness.runner import Options
     from harness.scenario import Scenario
     from harness.suite import Row
@@ -33,8 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=_seeds, metavar="A-B", help="run with each of these seeds: 1-20, or 3,5,8")
     parser.add_argument("--shrink", action="store_true", help="run what is invalid again, with fewer and fewer faults")
     parser.add_argument("--connections", type=_positive, metavar="C", help="SMTP connections at most")
-    parser.add_argument("--rate", type=float, metavar="R", help="publish so many a second, not all at once")
-    parser.add_argument("--seconds", type=float, metavar="T", help="how long faults drawn by chance may take")
+    parser.add_argument("--rate", type=_amount, metavar="R", help="publish so many a second, not all at once")
+    parser.add_argument(
+        "--duration", type=_amount, metavar="T", help="publish for so many seconds; chance draws its faults for as long"
+    )
     parser.add_argument("--deploy", choices=rig.BY, default=rig.BY[0], help="by what ion is deployed (default: boto3)")
     parser.add_argument("--json", action="store_true", help="print nothing but the results, as JSON")
 
@@ -48,7 +50,11 @@ def run(args: argparse.Namespace) -> int:
         return _run_many(args)
     experiment = scenario.load(args.name)
     saved, found = runner.run(args.name, experiment, _options(args, experiment), live.view(quiet=args.json))
-    print(json.dumps(found, indent=2) if args.json else results.text(saved, found))
+    if args.json:
+        print(json.dumps(found, indent=2))
+    else:
+        live.tell(results.text(saved, found), found["verdict"])
+        print("  look further: the report, in any browser; and make inbox, for the mail that arrived")
     return Verdict(found["verdict"]).exit_code
 
 
@@ -66,7 +72,10 @@ def _run_many(args: argparse.Namespace) -> int:
         if rows[-1].interrupted:
             break
         if args.shrink and rows[-1].verdict == Verdict.INVALID:
-            smaller[f"{name}, seed {options.seed}"] = _shrink(args, rows[-1], experiment, options)
+            try:
+                smaller[f"{name}, seed {options.seed}"] = _shrink(args, rows[-1], experiment, options)
+            except KeyboardInterrupt:
+                break
     if args.json:
         print(json.dumps({"runs": [row.to_document() for row in rows], "smallest": smaller}, indent=2))
     else:
@@ -88,27 +97,49 @@ def _shrink(args: argparse.Namespace, row: Row, experiment: Scenario, options: O
 
 
 def _options(args: argparse.Namespace, experiment: Scenario) -> Options:
+    """What the command line says, and where it says nothing, the scenario.
+
+    Raises:
+        UsageError: A duration alone does not say how many mails.
+    """
+    mails, rate = args.mails or experiment.mails, args.rate or experiment.rate
+    if args.duration and not args.mails:
+        if not rate:
+            raise UsageError("--duration needs a --rate here: this scenario publishes all at once")
+        mails = max(1, round(args.duration * rate))
     return runner.Options(
-        mails=args.mails or experiment.mails,
+        mails=mails,
         seed=args.seed,
         connections=args.connections or experiment.connections,
-        rate=args.rate or experiment.rate,
+        rate=rate,
         deploy=args.deploy,
-        seconds=args.seconds or experiment.seconds,
+        seconds=args.duration or experiment.seconds,
     )
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def _amount(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return value
 
 
 def _seeds(text: str) -> list[int]:
     """`1-20`, `3,5,8`, or both in one."""
-    ends = [part.partition("-") for part in text.split(",")]
-    ranges = [range(int(first), int(last or first) + 1) for first, _, last in ends]
+    try:
+        ends = [part.partition("-") for part in text.split(",")]
+        ranges = [range(int(first), int(last or first) + 1) for first, _, last in ends]
+    except ValueError:
+        ranges = []
     if not 0 < sum(map(len, ranges)) <= MOST_SEEDS:
-        raise UsageError(f"--seeds {text}: give seeds as 1-20 or 3,5,8, {MOST_SEEDS} at most")
+        raise argparse.ArgumentTypeError(f"{text!r}: give seeds as 1-20 or 3,5,8, {MOST_SEEDS} at most")
     return list(itertools.chain.from_iterable(ranges))

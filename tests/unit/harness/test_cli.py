@@ -17,7 +17,16 @@ def exit_code(*arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nonsense"], ["scenario", "--nonsense"], ["scenario", "burst", "--mails", "0"]]
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["scenario", "--nonsense"],
+        ["scenario", "burst", "outage"],
+        ["scenario", "burst", "--mails", "0"],
+        ["scenario", "burst", "--rate", "nan"],
+        ["scenario", "chaos", "--duration", "-1"],
+    ],
 )
 def test_wrong_usage_ends_with_64(arguments, capsys):
     """2, argparse's own, is taken: it means that the verdict is unknown."""

@@ -10,6 +10,7 @@ from harness.faults import Stage
 from harness.history import History, read
 from harness.mischief import Misdeed
 from harness.nemesis import Fault, Nemesis, Server, World, accepted, all_dead, redriven
+from harness.scenario import load
 from harness.tally import Tally
 
 
@@ -113,6 +114,22 @@ def test_history_has_the_plan_the_beginning_and_the_end(bench):
     ]
     assert events[0]["seconds"] == 60
     assert events[2]["struck"] == 1
+
+
+def test_two_histories_of_one_seed_have_one_schedule(tmp_path):
+    """What is planned is written down before anything happens, the same for the same seed."""
+
+    def planned(seed, run):
+        bench = Bench(tmp_path / run)
+        made = Nemesis(load("chaos").schedule(seed, 10.0), bench.world)
+        made.start()
+        made.stop()
+        return [{name: value for name, value in event.items() if name != "t"} for event in read(bench.history.path)]
+
+    first, again, other = planned(7, "first"), planned(7, "again"), planned(8, "other")
+    assert {event["event"] for event in first} == {"fault.planned"}
+    assert first == again
+    assert first != other
 
 
 def test_a_fault_that_fails_fails_the_run(bench, monkeypatch):

@@ -108,6 +108,7 @@ def played(monkeypatch):
 
     class Played(list):
         guilty = ""
+        most = 99  # then somebody presses Ctrl-C
 
     made = Played()
 
@@ -117,7 +118,13 @@ def played(monkeypatch):
         made.append((name, options.seed, len(faults)))
         broken = made.guilty in faults
         promises = frozenset({"once"} if broken else ())
-        return Row(scenario=name, seed=options.seed, verdict="invalid" if broken else "valid", promises=promises)
+        return Row(
+            scenario=name,
+            seed=options.seed,
+            verdict="invalid" if broken else "valid",
+            promises=promises,
+            interrupted=len(made) > made.most,
+        )
 
     monkeypatch.setattr(suite, "play", play)
     return made
@@ -132,7 +139,7 @@ def test_all_runs_every_scenario_once(played, capsys):
 
 def test_seeds_run_one_after_the_other_and_shrinking_names_the_guilty_fault(played, capsys):
     """A failing seed is run again with fewer faults; the seeds that are valid are not."""
-    faults = load("chaos").schedule(2, 20.0)
+    faults = load("chaos").schedule(2, load("chaos").seconds)
     played.guilty = faults[1].name
     assert cli.main(["scenario", "chaos", "--seeds", "1-3", "--shrink", "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
@@ -140,3 +147,30 @@ def test_seeds_run_one_after_the_other_and_shrinking_names_the_guilty_fault(play
     [smallest_found] = said["smallest"].values()
     assert smallest_found == [f"{faults[1].name}: {json.dumps(faults[1].plan())}"]
     assert len([seed for _, seed, _ in played if seed == 2]) <= 1 + suite.SHRINK_RUNS
+
+
+def test_ctrl_c_while_shrinking_ends_all_of_it(played, capsys):
+    """Neither is the next try begun nor the next seed; what has been found by then is told."""
+    played.guilty = load("chaos").schedule(2, load("chaos").seconds)[1].name
+    played.most = 2
+    assert cli.main(["scenario", "chaos", "--seeds", "2-9", "--shrink", "--json"]) == 1
+    assert [seed for _, seed, _ in played] == [2, 2, 2]
+    assert [run["verdict"] for run in json.loads(capsys.readouterr().out)["runs"]] == ["invalid"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mails", "seconds"),
+    [([], 150, 10), (["--duration", "60"], 900, 60), (["--duration", "60", "--mails", "9"], 9, 60)],
+)
+def test_a_duration_says_how_long_to_publish_and_for_how_long_to_draw_faults(arguments, mails, seconds, monkeypatch):
+    """At the scenario's rate; a number of mails is taken as it is given."""
+    asked = []
+    monkeypatch.setattr(suite, "play", lambda *given, **_: asked.append(given[2]) or row("valid"))
+    assert cli.main(["scenario", "chaos", "--seeds", "1", *arguments]) == 0
+    assert [(options.mails, options.seconds) for options in asked] == [(mails, seconds)]
+
+
+def test_a_duration_without_a_rate_is_wrong_usage(capsys):
+    """How many mails that would be nobody can say."""
+    assert cli.main(["scenario", "burst", "--duration", "60"]) == 64
+    assert "--rate" in capsys.readouterr().err
