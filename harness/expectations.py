@@ -96,7 +96,7 @@ def attempts_unspent(*, allowed: int = 0) -> Expectation:
         disturbed = sum(each.result == "refused" or each.stage in SENDING for each in lost)
         return f"{spent}, and {disturbed} transactions went wrong" if spent > disturbed + allowed else ""
 
-    return Expectation(name="no attempt is spent in vain", wrong=wrong)
+    return Expectation(name="an outage or a deadline costs nobody an attempt", wrong=wrong)
 
 
 def alarm_fired(name: str = "wake-up") -> Expectation:

@@ -244,6 +244,11 @@ class Facts:
         )
 
     @property
+    def cut_short(self) -> bool:
+        """Whether the run was killed or interrupted, so that it had no time for all that was to come."""
+        return not self.finished or self.finished["reason"] == "interrupted"
+
+    @property
     def send_seconds(self) -> float:
         """How long a send may take, as far as the run's settings say; a lease outlasts it."""
         return float(self.started.get("settings", {}).get("smtp.transaction_timeout_seconds", 0))

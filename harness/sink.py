@@ -32,6 +32,8 @@ SIZE_LIMIT_BYTES = 35 * 1024 * 1024
 
 # aiosmtpd logs each command; the history says the same in a form that can be read back.
 logging.getLogger("mail.log").setLevel(logging.CRITICAL)
+# Replies to a client that has been cut off or has gone: the history has the end of its session.
+logging.getLogger("asyncio").addFilter(lambda line: line.getMessage() != "socket.send() raised exception.")
 
 
 class Sink:

@@ -6,6 +6,7 @@ import pytest
 from harness import checker
 from harness.checker import Promise, Verdict
 from harness.errors import RunError
+from harness.expectations import alarm_fired
 
 SENDER = "ion@example.com"
 TO = "ann@example.com"
@@ -434,6 +435,36 @@ def test_an_interrupted_run_is_unknown():
 def test_a_run_that_was_killed_is_unknown(story):
     """A history without an end proves nothing."""
     assert checker.check(story.events, story.mails.__getitem__).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("finished", "verdict"),
+    [
+        ({"reason": "interrupted"}, Verdict.UNKNOWN),
+        ({"reason": "stalled", "stalled_seconds": 60, "unfinished": ["server down"]}, Verdict.INVALID),
+        ({"reason": "drained"}, Verdict.INVALID),
+    ],
+)
+def test_what_a_run_had_no_time_for_is_a_doubt(finished, verdict):
+    """Nobody can say that what is expected would not have come; where the run ended by itself, it can be said."""
+    story = Story(**finished)
+    story.publish("good")
+    story.accept("good")
+    story.tell("run.finished", **story.finished)
+    report = checker.check(story.events, story.mails.__getitem__, expect=[alarm_fired()])
+    assert report.verdict is verdict
+    assert any("alarm" in doubt for doubt in report.doubts) == (verdict is Verdict.UNKNOWN)
+
+
+def test_copies_of_an_interrupted_run_are_a_doubt():
+    """The ledger, which knows whether a worker died in between, has not been read then."""
+    story = Story(reason="interrupted")
+    story.publish("good")
+    story.accept("good")
+    story.accept("good")
+    report = story.check()
+    assert report.verdict is Verdict.UNKNOWN
+    assert any("without the ledger" in doubt for doubt in report.doubts)
 
 
 def test_a_history_that_makes_no_sense_is_unknown(story):
