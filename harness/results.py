@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import textwrap
 from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 EVIDENCE_MAILS = 10  # of each breach, so many mails have their story told
 STORY_LINES = 40
+LINE_CHARACTERS = 120
 
 
 def check(run: Run) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def text(run: Run, results: Mapping[str, Any]) -> str:
     lines = [results["summary"]]
     for breach in results["breaches"]:
         lines.append(f"  broken: {breach['promise']}: {breach['what']} ({len(breach['mails'])})")
-        lines += [f"    {mail}: {what}" for mail, what in list(breach["mails"].items())[:3]]
+        lines += [f"    {mail}: {brief(what)}" for mail, what in list(breach["mails"].items())[:3]]
     lines += [f"  in doubt: {doubt}" for doubt in results["doubts"]]
     speed = results["speed"]
     if speed:
@@ -87,6 +89,11 @@ def text(run: Run, results: Mapping[str, Any]) -> str:
     lines += [f"  mail: {run.mail}", f"  results: {run.results_file}", f"  report: {run.report}"]
     lines.append(f"  logs: {run.logs}")
     return "\n".join(lines)
+
+
+def brief(what: str) -> str:
+    """What was wrong with a mail, as long as a line bears: all of it is in the results."""
+    return textwrap.shorten(what, LINE_CHARACTERS, placeholder=" ...")
 
 
 def read_facts(events: Iterable[Event]) -> Facts:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from harness import cli, live, runner
+from harness import cli, live, results, runner
 from harness.checker import Promise, Verdict
 from harness.errors import HarnessError
 
@@ -75,7 +75,8 @@ def play(name: str, experiment: Scenario, options: Options, view: View, *, annou
     counts = found["counts"]
     names = {"published": "acknowledged", "dead-lettered": "dead_lettered", "duplicated": "duplicates"}
     broken = [
-        f"{breach['promise']}: {breach['what']} ({'; '.join(f'{mail}: {what}' for mail, what in mails[:3])})"
+        f"{breach['promise']}: {breach['what']} "
+        f"({'; '.join(f'{mail}: {results.brief(what)}' for mail, what in mails[:3])})"
         for breach in found["breaches"]
         if (mails := list(breach["mails"].items()))
     ]
