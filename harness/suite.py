@@ -27,6 +27,15 @@ SEVERITY = (Verdict.VALID, Verdict.UNKNOWN, Verdict.INVALID, BROKEN)
 COLUMNS = ("published", "delivered", "dead-lettered", "pending", "lost", "duplicated", "ambiguous")
 SHRINK_RUNS = 12
 WIDTH = 140  # of a table that goes to a file
+NARROW = 115  # a terminal that is no wider gets the heads of some columns in two lines, so that nothing is cut off
+SPLIT = {
+    "published": "publi-\nshed",
+    "delivered": "deli-\nvered",
+    "dead-lettered": "dead-\nlettered",
+    "pending": "pen-\nding",
+    "duplicated": "dupli-\ncated",
+    "ambiguous": "ambi-\nguous",
+}
 
 T = TypeVar("T")
 
@@ -104,9 +113,11 @@ def show(rows: Sequence[Row]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
-    table = Table(box=None, pad_edge=False)
+    narrow = console.width <= NARROW
+    table = Table(box=None, pad_edge=False, collapse_padding=narrow)
     for column in ("scenario", "seed", "verdict", *COLUMNS, "seconds"):
-        table.add_column(column, justify="left" if column in {"scenario", "verdict"} else "right", no_wrap=True)
+        head = SPLIT.get(column, column) if narrow else column
+        table.add_column(head, justify="left" if column in {"scenario", "verdict"} else "right", no_wrap=True)
     for row in rows:
         verdict = f"[{live.colour(row.verdict)}]{row.verdict}[/]"
         cells = [str(row.counts.get(column) or "-") for column in COLUMNS]

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -41,6 +42,20 @@ def test_the_table_tells_verdicts_counts_and_what_was_wrong(capsys):
     assert second[:4] == ["chaos", "7", "invalid", "9"]
     assert "\nchaos, seed 7: invalid; \n  conservation: lost\n" in said
     assert said.endswith("\n1 of 2 valid, 31 s\nfailed seeds: 7\n")
+
+
+def test_a_terminal_of_eighty_columns_shows_the_whole_table(monkeypatch, capsys):
+    """No name and no number is cut off."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    counts = dict.fromkeys(suite.COLUMNS, 20_000)
+    suite.show([Row(scenario="dlq_overflow", seed=9999, verdict="unknown", counts=counts, seconds=3600)])
+    lines = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert lines[2].split() == ["dlq_overflow", "9999", "unknown", *["20000"] * 7, "3600"]
+    assert max(map(len, lines[:3])) <= 80
+    assert "…" not in "".join(lines)
 
 
 def test_a_run_that_cannot_be_done_does_not_end_the_suite(monkeypatch):
