@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from harness.memory import OK, MemoryCourier, MemoryServer
+from harness.memory_smtp import OK, MemoryCourier, MemoryServer
 from harness.simulation.process import CURRENT
 from ion.outcome import Reply, Stage
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.memory import MemoryServer
+from harness.memory_smtp import MemoryServer
 from ion.outcome import Course, Kind, Reply, Stage, classify
 from tests.support.courier_contract import CourierContract, Serve
 from tests.support.smtp_server import Accepted, Act, Script, Step, Steps, ThenDrop

@@ -86,7 +86,7 @@ BUGS: dict[str, list[Edit]] = {
             "ion.outcome:classify",
             "return next(",
             "if stage is Stage.RCPT and reply.code == 421:\n        return Kind.DELIVERED\n    return next(",
-            ("harness.memory",),
+            ("harness.memory_smtp",),
         )
     ],
 }

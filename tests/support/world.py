@@ -11,7 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from harness.memory import OK, LoopClock, MemoryAlarm, MemoryCourier, MemoryLedger, MemoryQueue, MemoryServer
+from harness.memory import LoopClock, MemoryAlarm, MemoryLedger, MemoryQueue
+from harness.memory_smtp import OK, MemoryCourier, MemoryServer
 from ion.drain import Drain
 from ion.outcome import Kind, Reply, Stage
 from ion.parts import Parts

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiosmtplib import SMTPException
 
-from harness.memory import OK, MemoryCourier, MemoryServer
+from harness.memory_smtp import OK, MemoryCourier, MemoryServer
 from ion.outcome import Reply, Stage
 from ion.smtp import _read
 from tests.support.courier_contract import CourierContract, Serve
