@@ -198,12 +198,7 @@ class Drain:
                     wait = max(1, math.ceil(until - self._clock.now()))
                     self._settler.decide(Settlement(message=one.message, hide_seconds=wait))
                 case Conflict():
-                    failure = ("id-conflict", f"another mail was published with the id {one.claim.id!r}")
-                    # Of the document, not of the message: what is published twice is one mail under this id too.
-                    own = f"conflict {one.claim.digest[:32]}"
-                    id_ = own if one.claim.id != own else f"{own} {one.claim.owner}"  # somebody has taken even that
-                    apart = one.under(id_, default_sender=self._settings.smtp.default_sender)
-                    conflicts.append(replace(apart, failure=failure))
+                    conflicts.append(one.apart(default_sender=self._settings.smtp.default_sender))
         if conflicts:
             await self._claim(conflicts)
         return None
@@ -311,7 +306,7 @@ class Drain:
             self._settler.release(held, why)
             return False
         try:
-            if held.entry.lease_until < must_last + self._margin and not await self._keep(held):
+            if held.entry.lease_until < must_last + self._margin and not await self._keep_line(held):
                 return False
         except Exception as error:  # nothing was sent: leave it to the lease
             self._fail(error)
@@ -329,23 +324,29 @@ class Drain:
         self._settler.conclude(held, outcomes, seconds=self._clock.now() - began)
         return any(outcome.code for outcome in outcomes.values())
 
-    async def _keep(self, held: Held, entry: Entry | None = None) -> bool:
-        """Extend the lease and the visibility; where the lease is lost, let go of the message without a trace."""
-        now = self._clock.now()
-        entry = replace(entry or held.entry, lease_until=now + self._lease_seconds, updated=now)
-        if not (await self._parts.ledger.write([entry]))[0]:
-            self._telemetry.log("lease-lost", level="WARNING", id=entry.id)
-            self._let_go([held.message])
-            return False
-        held.entry = entry
-        await self._parts.queue.hide([(held.message, math.ceil(self._lease_seconds))])
-        return True
+    async def _keep_line(self, held: Held) -> bool:
+        """Extend the lease of the mail at the head of the line, and of all behind it; whether it is still ours.
+
+        The head's lease has to cover a whole send, and the next head is looked at within one: nobody waits too long.
+        """
+        # Out of the line meanwhile: what another sender had begun and settled, a late renewal would undo.
+        behind = [one for _ in range(self._waiting.qsize()) if (one := self._waiting.get_nowait())]
+        try:
+            kept = await self._settler.keep([held, *behind])
+        except Exception:
+            for one in behind:
+                self._enqueue(one)
+            raise
+        for one in kept:
+            if one is not held:
+                self._enqueue(one)
+        return held in kept
 
     async def _redrive(self, held: Held, request: RedriveRequest) -> None:
         """Carry out a redrive request beside the sends; what the deadline cuts short goes on at the next wake-up."""
 
         async def keep(entry: Entry) -> Entry | None:
-            return held.entry if await self._keep(held, entry) else None
+            return held.entry if await self._settler.keep([held], moved=entry.moved) else None
 
         before = held.entry.moved
         try:

@@ -44,6 +44,14 @@ class Read:
             header = message_id(self.request, mail_id=id_, default_sender=default_sender)
         return replace(self, claim=replace(self.claim, id=id_, message_id=header))
 
+    def apart(self, *, default_sender: str) -> Self:
+        """The same as a mail by itself, which cannot be served: its id is another mail's."""
+        # An id of the document, not of the message: what is published twice is one mail under this id too.
+        own = f"conflict {self.claim.digest[:32]}"
+        id_ = own if self.claim.id != own else f"{own} {self.claim.owner}"  # somebody has taken even that
+        failure = ("id-conflict", f"another mail was published with the id {self.claim.id!r}")
+        return replace(self.under(id_, default_sender=default_sender), failure=failure)
+
 
 def read(message: Message, *, owner: str, default_sender: str) -> Read:
     """Read a message; whatever its body, nothing is raised.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ion import settlement
 from ion.deadletter import SMALL_BYTES, brief, dead_letter
@@ -58,6 +58,7 @@ class Settler:
         self._telemetry = parts.telemetry
         self._schedule = parts.settings.retry
         self._random = parts.random
+        self._lease_seconds = parts.settings.queue.visibility_timeout_seconds
         self._until = until
         self._count = count
         self._fail = fail
@@ -93,6 +94,32 @@ class Settler:
         now = self._clock.now()
         entry = settlement.put_off(held.entry, now=now, text=why, schedule=self._schedule, random=self._random)
         self.decide(Settlement(message=held.message, entry=entry))
+
+    async def keep(self, some: Sequence[Held], **changes: Any) -> list[Held]:
+        """Extend leases and visibility; where a lease is lost, let go of the message without a trace.
+
+        Args:
+            some: The mails; none of them may be in a sender's hands.
+            changes: What else is to change in their entries.
+
+        Returns:
+            Those that are still ours.
+
+        Raises:
+            LedgerUnavailable, botocore's errors: It is not known which of them are.
+        """
+        now = self._clock.now()
+        entries = [replace(one.entry, lease_until=now + self._lease_seconds, updated=now, **changes) for one in some]
+        kept = []
+        for one, entry, ours in zip(some, entries, await self._ledger.write(entries), strict=True):
+            if ours:
+                one.entry = entry
+                kept.append(one)
+            else:
+                self._telemetry.log("lease-lost", level="WARNING", id=entry.id)
+                self._settled([one.message])
+        await self._queue.hide([(one.message, math.ceil(self._lease_seconds)) for one in kept])
+        return kept
 
     def finish(self) -> None:
         """Say that no more decisions will come."""

@@ -72,11 +72,8 @@ BUGS: dict[str, list[Edit]] = {
         Edit("ion.settler:Settler._commit", "self._record(batch)", f"self._record({REST})")
     ],
     "visibility shorter than a send": [
-        Edit(
-            "ion.drain:Drain.__init__",
-            "self._lease_seconds = parts.settings.queue.visibility_timeout_seconds",
-            "self._lease_seconds = 5.0",
-        )
+        Edit(f"ion.{part}.__init__", "parts.settings.queue.visibility_timeout_seconds", "5.0")
+        for part in ("drain:Drain", "settler:Settler")
     ],
     "group commit that drops the last batch at the deadline": [
         Edit("ion.settler:Settler.run", "if not batch:", "if not batch or self._clock.now() > self._until - 60:")

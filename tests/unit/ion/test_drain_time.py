@@ -54,8 +54,10 @@ def test_lease_is_renewed_for_who_waits_long() -> None:
                 assert world.queue.counts()[0] == 0  # nor may SQS show it to anybody
 
         world.script = covered
-        assert (await world.drain(seconds=600))["delivered"] == 4
+        summary = await world.drain(seconds=600)
+        assert (summary["received"], summary["delivered"]) == (4, 4)  # none ran out and was received once more
         assert set(world.delivered().values()) == {1}
+        assert [line.result for e in world.ledger.entries.values() for line in e.log] == ["delivered"] * 4
 
     run(story())
 
