@@ -210,12 +210,22 @@ def _both(facts: Facts, letters: Mapping[str, list[Letter]]) -> dict[str, str]:
     for workload, mail in facts.published.items():
         if letters[workload] and mail.most == 1:  # of several copies one may have failed
             accepted = facts.accepted.get(workload, [])
-            got = {recipient for each in accepted if each.confirmed for recipient in each.recipients}
+            got = {recipient for each in accepted if _heard_of(facts, each) for recipient in each.recipients}
             current = [letter.recipients for letter in letters[workload] if not _answered(facts, letter)]
             named = got & frozenset().union(*current)
             if named:
                 found[workload] = f"{', '.join(sorted(named))} got it"
     return found
+
+
+def _heard_of(facts: Facts, sent: Transaction) -> bool:
+    """Whether ion knew that a send had succeeded, which it may never learn (RFC 1047).
+
+    The sink has sent its reply, and the attempt that the ledger has down for it is not one whose end nobody knows.
+    """
+    log = facts.sent_as.get(sent.message_id, {}).get("log", ())
+    result = next((line["result"] for line in log if line["at"] >= sent.began), "")
+    return sent.confirmed and result not in {AMBIGUOUS, ABANDONED}
 
 
 def _answered(facts: Facts, letter: Letter) -> bool:

@@ -48,4 +48,30 @@ REGRESSIONS = {
         ),
         faults=(Fault(kind="sqs.loses", at=5219.415, seconds=189.228, share=0.3),),
     ),
+    "a mail that a dead worker had delivered was dead-lettered after doubtful attempts: no breach (seed 11639)": Plan(
+        seed=11647,
+        max_attempts=2,
+        connections=1,
+        publications=(Publication(at=39581.83), Publication(at=39581.83, to=("spam",))),
+        faults=(
+            Fault(kind="lambda.dies", at=39227.026, seconds=774.063),
+            Fault(kind="smtp.drops", at=39866.662, seconds=723.976, detail="final dot"),
+        ),
+    ),
+    "mails that waited behind a slow one were taken over by another worker (seed 17335)": Plan(
+        seed=17345,
+        max_attempts=2,
+        connections=1,
+        visibility=65,
+        concurrency=2,
+        publications=(
+            Publication(at=43519.418, to=("spam",)),
+            Publication(at=43520.927),
+            Publication(at=43527.326, to=("busy2",), times=2),
+        ),
+        faults=(
+            Fault(kind="sns.loses", at=43517.5, seconds=395.783),
+            Fault(kind="smtp.slow", at=43518.567, seconds=71.415, share=0.3, detail="60"),
+        ),
+    ),
 }

@@ -334,6 +334,25 @@ def test_a_dead_letter_for_somebody_who_got_the_mail_is_found(story):
     assert "got it" in promises(story.check())[Promise.CONSERVATION].mails["w-1"]
 
 
+@pytest.mark.parametrize(
+    ("log", "verdict"),
+    [
+        (["abandoned", "deferred"], Verdict.VALID),
+        (["ambiguous", "deferred"], Verdict.VALID),
+        (["deferred", "abandoned"], Verdict.INVALID),
+    ],
+)
+def test_a_dead_letter_for_somebody_of_whom_ion_never_heard_is_none_too_many(story, log, verdict):
+    """The attempt that delivered the mail ended without a word; the others failed, and so it was given up."""
+    body = story.publish()
+    story.accept()
+    lines = [{"at": story.clock + n, "result": result} for n, result in enumerate(log, start=1)]
+    item = {"id": "m", "status": "failed", "reason": "attempts-exhausted", "message_id": "<1@ion>", "log": lines}
+    story.tell("ledger", item=item)
+    story.bury(body, failed_recipients=TO, ion_id="m")
+    assert story.check().verdict is verdict
+
+
 def test_poison_must_be_dead_lettered(story):
     """What is no document is owed a dead letter."""
     for workload, body in (("p-1", "no JSON"), ("p-2", "[1]")):
