@@ -16,8 +16,8 @@ from harness.poison import POISON
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.checker import Report
     from harness.facts import Facts
+    from harness.verdict import Report
 
 SENDING = {Stage.DATA, Stage.DOT, Stage.KEPT}
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness import checker, history, maildir, scenario
 from harness.errors import HistoryError
 from harness.facts import Facts
+from harness.verdict import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +31,7 @@ def check(run: Run) -> dict[str, Any]:
         events = list(history.read(run.history))
     except HistoryError as error:
         events = []
-        report = checker.Report(doubts=[str(error)])
+        report = Report(doubts=[str(error)])
     else:
         expect = scenario.load(run.scenario).expect if run.scenario in scenario.names() else ()
         report = checker.check(events, lambda key: maildir.read(run.mail, key), expect=expect)

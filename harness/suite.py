@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import cli, live, results, runner
-from harness.checker import Promise, Verdict
 from harness.errors import HarnessError
+from harness.verdict import Promise, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from harness import live, results, runs
-from harness.checker import Verdict
 from harness.report import page
+from harness.verdict import Verdict
 
 if TYPE_CHECKING:
     import argparse

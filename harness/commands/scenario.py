@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness import live, results, rig, runner, scenario, suite
-from harness.checker import Verdict
 from harness.errors import UsageError
+from harness.verdict import Verdict
 
 if TYPE_CHECKING:
     from harness.runner import Options

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from harness.checker import Verdict
 from harness.simulation import story
 from harness.simulation.coverage import Lines, never_struck
 from harness.simulation.plan import draw
 from harness.simulation.run import simulate
+from harness.verdict import Verdict
 
 if TYPE_CHECKING:
     import argparse

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import history
-from harness.checker import Promise
 from harness.errors import HistoryError
 from harness.report.course import AMBIGUOUS, DEFERRED, Course, attempts
 from harness.report.journeys import tell
 from harness.results import log_lines, quantile, read_facts
+from harness.verdict import Promise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

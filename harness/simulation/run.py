@@ -7,21 +7,21 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from harness import checker
-from harness.checker import Breach, Promise
 from harness.errors import HarnessError
 from harness.expectations import Expectation
 from harness.simulation.loop import StuckError
 from harness.simulation.loop import run as on_virtual_time
 from harness.simulation.world import World
+from harness.verdict import Breach, Promise
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
 
-    from harness.checker import Report
     from harness.facts import Facts
     from harness.history import Event
     from harness.simulation.plan import Plan
+    from harness.verdict import Report
 
 # A run in which nothing was delivered proves nothing of delivery; among thousands that is no matter.
 VACUOUS = "nothing was delivered, so nothing is proved"

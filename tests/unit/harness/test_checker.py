@@ -4,9 +4,9 @@ import json
 import pytest
 
 from harness import checker
-from harness.checker import Promise, Verdict
 from harness.errors import RunError
 from harness.expectations import alarm_fired
+from harness.verdict import Promise, Verdict
 
 SENDER = "ion@example.com"
 TO = "ann@example.com"

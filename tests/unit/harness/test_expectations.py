@@ -3,7 +3,7 @@ import json
 import pytest
 
 from harness import expectations
-from harness.checker import Report, Verdict, check
+from harness.checker import check
 from harness.expectations import (
     alarm_fired,
     all_delivered,
@@ -17,6 +17,7 @@ from harness.expectations import (
     repeated,
 )
 from harness.facts import Facts
+from harness.verdict import Report, Verdict
 
 
 class Story:

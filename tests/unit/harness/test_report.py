@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from harness import cli, history, maildir, results, runs
-from harness.checker import Promise
 from harness.report import journeys, page, pictures
 from harness.report.course import Arrival, Course
+from harness.verdict import Promise
 
 SENDER = "ion@example.com"
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\u202egnp.exe\ud800 $\\frac{1}{2}$'
