@@ -16,6 +16,7 @@ from random import Random
 
 from ion.ledger import BUSY_RECHECK_SECONDS, Answer, Busy, Claim, Entry, Granted, fresh, judge
 from ion.protocols import Message, Outgoing
+from ion.queue import MAX_BATCH_BYTES, size
 from ion.retry import MAX_VISIBILITY_SECONDS
 
 # What a test or a simulation lets happen around a call: it may wait, and it may raise. Called with the operation's name
@@ -102,6 +103,7 @@ class MemoryQueue:
         # `queue.delete.undone` (a deletion that a server of SQS's has missed: the message is received once more), and
         # `queue.receive.repeated` (a message that stays visible when it is received).
         self.mishap: Callable[[str], bool] = never
+        self.max_bytes = MAX_BATCH_BYTES
         self._name = name
         self._stored: dict[str, _Stored] = {}
         self._arrived = asyncio.Event()
@@ -209,12 +211,16 @@ class MemoryQueue:
         await self.hook(f"{self._name}.hide", "after")
         return refused
 
-    async def send(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
-        """Send; returns those that met with a mishap."""
+    async def send(self, messages: Sequence[Outgoing]) -> dict[Outgoing, bool]:
+        """Send; returns those that met with a mishap or are too large, each with whether that will not change."""
         if not messages:
-            return []
+            return {}
         await self.hook(f"{self._name}.send", "before")
-        refused = [message for message in messages if self.mishap(f"{self._name}.send.refused")]
+        refused = {
+            message: too_large
+            for message in messages
+            if (too_large := size(message) > self.max_bytes) or self.mishap(f"{self._name}.send.refused")
+        }
         for message in messages:
             if message not in refused:
                 self.put(message.body, dict(message.attributes))

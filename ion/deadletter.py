@@ -29,8 +29,6 @@ FAILED_AT = "failed-at"
 MAX_ID_LENGTH = 256
 MAX_DETAIL_BYTES = 1024
 MAX_RECIPIENTS_BYTES = 8192  # the ledger names them all
-# A dead letter of this size is never too large: whatever refuses it does so in passing, and it keeps all it says.
-SMALL_BYTES = 32_768
 
 
 def identity(message: Message, published_id: str | None) -> str:

@@ -113,5 +113,5 @@ class Queue(Protocol):
     async def hide(self, messages: Sequence[tuple[Message, int]]) -> list[Message]:
         """Set each message's visibility timeout from now, 0 to 43,200 s; returns those that SQS did not change."""
 
-    async def send(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
-        """Send; returns those that SQS did not take."""
+    async def send(self, messages: Sequence[Outgoing]) -> dict[Outgoing, bool]:
+        """Send; returns those that SQS did not take, each with whether it never will: too large, as a rule."""

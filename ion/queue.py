@@ -63,9 +63,10 @@ class SqsQueue:
 
     async def delete(self, messages: Sequence[Message]) -> list[Message]:
         """Delete; returns those that SQS did not delete."""
-        return await self._in_batches(
+        refused = await self._in_batches(
             self._client.delete_message_batch, messages, lambda message: {"ReceiptHandle": message.receipt}
         )
+        return list(refused)
 
     async def hide(self, messages: Sequence[tuple[Message, int]]) -> list[Message]:
         """Set each message's visibility timeout, cut so that it ends within SQS's 12 h from the receive."""
@@ -79,8 +80,8 @@ class SqsQueue:
         refused = await self._in_batches(self._client.change_message_visibility_batch, messages, entry)
         return [message for message, _ in refused]
 
-    async def send(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
-        """Send; returns those that SQS did not take."""
+    async def send(self, messages: Sequence[Outgoing]) -> dict[Outgoing, bool]:
+        """Send; returns those that SQS did not take, each with whether it never will: too large, as a rule."""
         return await self._in_batches(
             self._client.send_message_batch,
             messages,
@@ -100,16 +101,21 @@ class SqsQueue:
         entry: Callable[[T], dict[str, Any]],
         *,
         size: Callable[[T], int] = lambda _: 0,
-    ) -> list[T]:
-        """Call a batch method for all, the batches side by side; returns the things whose entries failed."""
+    ) -> dict[T, bool]:
+        """Call a batch method for all, the batches side by side.
 
-        async def one(batch: list[T]) -> list[T]:
+        Returns:
+            The things whose entries failed, each with whether that is the sender's fault:
+            https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_BatchResultErrorEntry.html
+        """
+
+        async def one(batch: list[T]) -> dict[T, bool]:
             entries = [{"Id": str(n), **entry(thing)} for n, thing in enumerate(batch)]
             answer = await self._call(method, Entries=entries)
-            return [batch[int(failure["Id"])] for failure in answer.get("Failed", [])]
+            return {batch[int(failure["Id"])]: failure["SenderFault"] for failure in answer.get("Failed", [])}
 
         refused = await asyncio.gather(*(one(batch) for batch in _batches(things, size)))
-        return [thing for batch in refused for thing in batch]
+        return {thing: fault for batch in refused for thing, fault in batch.items()}
 
     async def _call(self, method: Callable[..., Any], **arguments: Any) -> Any:
         if not self._url:

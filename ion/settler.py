@@ -12,10 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ion import settlement
-from ion.deadletter import SMALL_BYTES, brief, dead_letter
+from ion.deadletter import brief, dead_letter
 from ion.ledger import Status
 from ion.outcome import Kind
-from ion.queue import size
 from ion.settlement import Settlement
 
 if TYPE_CHECKING:
@@ -242,12 +241,12 @@ class Settler:
     async def _bury(self, dying: Sequence[Settlement]) -> list[Message]:
         """Dead-letter, note in the ledger that it is done, delete: so nothing is lost and none doubled."""
         letters = {dead_letter(s.message, s.entry): s for s in dying if s.entry}
-        refused = await self._letters.send(list(letters)) if letters else []
-        large = [letter for letter in refused if size(letter) > SMALL_BYTES]
-        if large:  # as a rule too large with all it says: the queue may take less than SQS does at most
-            shorter = {brief(letter): letters[letter] for letter in large}
-            letters = {letter: s for letter, s in letters.items() if letter not in large} | shorter
-            refused = [letter for letter in refused if letter not in large] + await self._letters.send(list(shorter))
+        refused = await self._letters.send(list(letters))
+        large = [letter for letter, for_good in refused.items() if for_good]
+        if large:  # with all they say: the queue may take less than SQS does at most
+            shorter = {brief(letter): letters.pop(letter) for letter in large}
+            letters |= shorter
+            refused |= await self._letters.send(list(shorter))
         buried = [(s.message, s.entry) for letter, s in letters.items() if letter not in refused and s.entry]
         if not buried:
             return []

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from harness.localstack.process import Emulator
 
 MAX_RECEIVES = 3
+LETTERS_MAX_BYTES = 2_048
+ONCE = {"limit": MAX_BATCH, "wait_seconds": 5, "visibility_seconds": 30}
 _numbers = itertools.count(1)
 
 
@@ -33,7 +35,7 @@ class Queues:
     letters: Queue
 
     async def put(self, *bodies: str) -> None:
-        assert await self.queue.send([Outgoing(body=body) for body in bodies]) == []
+        assert await self.queue.send([Outgoing(body=body) for body in bodies]) == {}
 
     async def take(self, *, most: int = MAX_BATCH, wait: int = 0, hidden: int = 30) -> list[Message]:
         return await self.queue.receive(limit=most, wait_seconds=wait, visibility_seconds=hidden)
@@ -59,7 +61,7 @@ class QueueContract:
         """A message comes with its body, its attributes, its id and its times."""
         began = time.time() - 1
         outgoing = Outgoing(body='{"ü": "\u2028 \U0001f600"}', attributes={"ion-id": "order-1", "failure-reason": "é"})
-        assert await queues.queue.send([outgoing]) == []
+        assert await queues.queue.send([outgoing]) == {}
         message = await queues.one()
         assert (message.body, message.attributes) == (outgoing.body, outgoing.attributes)
         assert message.message_id
@@ -67,6 +69,12 @@ class QueueContract:
         assert message.receive_count == 1
         assert message.received_at - 5 <= message.sent_at <= message.received_at
         assert isinstance(queues.queue, MemoryQueue) or began <= message.sent_at
+
+    async def test_refuses_what_is_too_large(self, queues: Queues) -> None:
+        """A message larger than the queue takes is refused for good, and no other with it; attributes count."""
+        small, large = Outgoing(body="x" * 2_000), Outgoing(body="x" * 2_000, attributes={"failure-detail": "x" * 100})
+        assert await queues.letters.send([large, small]) == {large: True}
+        assert [message.body for message in await queues.letters.receive(**ONCE)] == [small.body]
 
     async def test_brings_no_more_than_asked_for(self, queues: Queues) -> None:
         """A receive brings at most its limit; several bring everything, each message once."""
@@ -196,6 +204,7 @@ class TestMemoryQueue(QueueContract):
     def queues(self) -> Queues:
         clock = LoopClock()
         letters = MemoryQueue(clock, name="letters")
+        letters.max_bytes = LETTERS_MAX_BYTES
         return Queues(queue=MemoryQueue(clock, deadletters=letters, max_receive_count=MAX_RECEIVES), letters=letters)
 
     async def test_cannot_hide_what_is_visible(self, queues: Queues) -> None:
@@ -216,7 +225,8 @@ class TestSqsQueue(QueueContract):
     def queues(self, emulator: Emulator) -> Iterator[Queues]:
         sqs = emulator.client("sqs")
         name = f"contract-{next(_numbers)}"
-        letters_url = sqs.create_queue(QueueName=f"{name}-letters")["QueueUrl"]
+        size = {"MaximumMessageSize": str(LETTERS_MAX_BYTES)}
+        letters_url = sqs.create_queue(QueueName=f"{name}-letters", Attributes=size)["QueueUrl"]
         attributes = sqs.get_queue_attributes(QueueUrl=letters_url, AttributeNames=["QueueArn"])["Attributes"]
         policy = {"deadLetterTargetArn": attributes["QueueArn"], "maxReceiveCount": MAX_RECEIVES}
         url = sqs.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(policy)})["QueueUrl"]

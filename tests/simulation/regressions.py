@@ -74,4 +74,14 @@ REGRESSIONS = {
             Fault(kind="smtp.slow", at=43518.567, seconds=71.415, share=0.3, detail="60"),
         ),
     ),
+    "a large letter that SQS refused in passing was sent without its words (seed 61003)": Plan(
+        seed=61003,
+        max_attempts=2,
+        connections=1,
+        publications=(Publication(at=44996.786, to=("spam", "ann"), times=2, large=True),),
+        faults=(
+            Fault(kind="sqs.refuses", at=44993.745, seconds=805.318),
+            Fault(kind="sqs.slow", at=45457.06, seconds=514.458, detail="40"),
+        ),
+    ),
 }

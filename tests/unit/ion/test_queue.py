@@ -40,7 +40,7 @@ class Recording:
             self.calls.append((name, arguments))
             entries = arguments.get("Entries", [])
             bad = [entry for entry in entries if "bad" in {entry.get("ReceiptHandle"), entry.get("MessageBody")}]
-            return {"QueueUrl": "http://queue", "Failed": [{"Id": entry["Id"]} for entry in bad]}
+            return {"QueueUrl": "http://queue", "Failed": [{"Id": entry["Id"], "SenderFault": False} for entry in bad]}
 
         return call
 
@@ -69,7 +69,7 @@ async def test_refused_entries_are_returned() -> None:
     assert await queue.delete(many) == [many[15]]
     assert await queue.hide([(message, 5) for message in many]) == [many[15]]
     letters = [Outgoing(body=message.receipt) for message in many]
-    assert await queue.send(letters) == [letters[15]]
+    assert await queue.send(letters) == {letters[15]: False}
     assert len(client.calls) == 3 * 4
 
 
@@ -77,7 +77,7 @@ async def test_nothing_to_do_is_no_call() -> None:
     """Without entries nothing is called."""
     client = Recording()
     queue = SqsQueue(client, name="https://queue")  # type: ignore[arg-type]
-    assert (await queue.delete([]), await queue.hide([]), await queue.send([])) == ([], [], [])
+    assert (await queue.delete([]), await queue.hide([]), await queue.send([])) == ([], [], {})
     assert client.calls == []
 
 
