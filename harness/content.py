@@ -6,12 +6,13 @@ The document is read here anew, not with ion's own code: a reader that shares it
 from __future__ import annotations
 
 import base64
+import email.policy
 import hashlib
 import re
 from dataclasses import dataclass, field, fields
 from email.header import decode_header, make_header
 from email.parser import BytesParser, HeaderParser
-from email.utils import getaddresses, parseaddr
+from email.utils import getaddresses
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ class Content:
 @lru_cache(maxsize=4096)  # a checker asks for the same ones again and again
 def mailbox(address: str) -> str:
     """The mailbox of an address in its one spelling: the local part as it is, the domain in lower-case ASCII."""
-    local, _, domain = parseaddr(address)[1].rpartition("@")
+    local, _, domain = _named(address)[1].rpartition("@")
     if not domain.isascii():
         domain = idna.encode(domain, uts46=True).decode()
     return f"{local}@{domain.lower()}"
@@ -115,7 +116,7 @@ def found(message: bytes) -> Content:
         else:
             files.append(
                 File(
-                    filename=part.get_filename() or "",
+                    filename=_filename(str(part["Content-Disposition"] or "")),
                     content_type=_media_type(str(part["Content-Type"] or "")),
                     sha256=hashlib.sha256(content).hexdigest(),
                     content_id=str(part["Content-ID"] or "").strip("<> "),
@@ -153,7 +154,7 @@ def leaks(document: Mapping[str, Any], message: bytes) -> list[str]:
     seen = {mailbox(each) for name in ("recipient", "cc", "reply_to", "sender") for each in _listed(document.get(name))}
     hidden = {mailbox(each) for each in _listed(document.get("bcc"))} - seen
     text = " ".join(f"{_unfolded(value)} {_decoded(value)}" for value in _head(message).values()).lower()
-    return sorted(address for address in hidden if address.lower() in text)
+    return sorted(each for each in hidden if re.search(rf"(?<![\w.+-]){re.escape(each.lower())}(?![\w.-])", text))
 
 
 def _head(message: bytes) -> Message:
@@ -181,13 +182,26 @@ def _listed(value: Any) -> list[str]:
     return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
+def _named(address: str) -> tuple[str, str]:
+    """Name and address of `Name <address>`, as the contract has it: `parseaddr` stumbles over a name such as `)`."""
+    name, bracket, bare = address.rpartition("<")
+    if not bracket:
+        return "", address.strip()
+    name = name.strip()
+    if re.fullmatch(r'"(?:[^"\\]|\\.)*"', name):
+        name = re.sub(r"\\(.)", r"\1", name[1:-1]).strip()
+    return re.sub("  +", " ", name), bare.strip().removesuffix(">")
+
+
 def _person(address: str) -> Person:
-    return parseaddr(address)[0], mailbox(address)
+    return _named(address)[0], mailbox(address)
 
 
 def _people(value: Any) -> tuple[Person, ...]:
-    people = {person[1]: person for person in reversed([_person(each) for each in _listed(value)])}
-    return tuple(reversed(people.values()))
+    firsts: dict[str, Person] = {}
+    for each in _listed(value):
+        firsts.setdefault(mailbox(each), _person(each))
+    return tuple(firsts.values())
 
 
 def _addresses(head: Message, name: str) -> tuple[Person, ...]:
@@ -203,6 +217,12 @@ def _lines(text: str | None) -> str | None:
         return None
     text = re.sub("\r\n?", "\n", text)
     return text if text.endswith("\n") else text + "\n"
+
+
+def _filename(disposition: str) -> str:
+    """The file name in a Content-Disposition; `get_filename` would take the brackets from one like `<a>`."""
+    header = email.policy.default.header_factory("Content-Disposition", disposition.replace("\r\n", ""))
+    return str(header.params.get("filename", ""))
 
 
 def _media_type(value: str) -> str:

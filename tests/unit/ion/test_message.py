@@ -10,7 +10,7 @@ from email.utils import getaddresses
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ion.address import Address
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ion.protocols import Envelope
 
+BRACKETS = {"filename": "<a>", "content_base64": ""}
 DATE = 1_893_456_000.9  # 2030-01-01 00:00:00 UTC, and a bit
 
 
@@ -230,6 +231,7 @@ def unique(listed: Any) -> list[tuple[str, str]]:
 
 
 @given(sends(), st.text(max_size=20))
+@example({"action": "send", "recipient": "a@b.example", "subject": "", "body_text": "", "attachments": [BRACKETS]}, "")
 def test_what_arrives_is_what_was_published(document: dict[str, Any], mail_id: str):
     """Subject, people, bodies, files and headers come out of the message as they went into the document."""
     request = parse(json.dumps(document))
@@ -248,7 +250,12 @@ def test_what_arrives_is_what_was_published(document: dict[str, Any], mail_id: s
     texts = [part for part in leaves if part.get_content_disposition() is None]
     assert [body_of(part) for part in texts] == [lines_of(body) for body in bodies]
     files = {
-        (part.get_filename(), part.get_content_type(), part.get_payload(decode=True), part["Content-ID"])
+        (
+            part["Content-Disposition"].params["filename"],
+            part.get_content_type(),
+            part.get_payload(decode=True),
+            part["Content-ID"],
+        )
         for part in leaves
         if part.get_content_disposition() is not None
     }
