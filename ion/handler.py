@@ -73,8 +73,8 @@ async def serve(parts: Parts, *, deadline: float) -> dict[str, object]:
         parts.telemetry.flush()
     if not is_set:
         raise AlarmUnavailable(
-            f"alarm {parts.settings.alarm.name} could not be set to OK; should it stay in ALARM, nothing but a publish "
-            f"wakes the function. The drain itself went well: {summary}"
+            f"alarm {parts.settings.alarm.name} could not be set to OK; while it stays in ALARM, it does not "
+            f"wake the function again. The drain itself went well: {summary}"
         )
     return summary
 
