@@ -10,7 +10,7 @@ COPY requirements.lock ./
 RUN pip install --require-hashes --requirement requirements.lock
 
 # The project itself brings the plugins' entry points.
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE requirements-artifact.lock ./
 COPY ion ion
 COPY harness harness
 COPY scenarios scenarios

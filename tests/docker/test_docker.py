@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,23 @@ def test_every_image_is_pinned():
     images = [one["image"] for one in services.values() if "build" not in one]
     assert images
     assert all(re.search(r":v?\d+\.\d+\.\d+$", image) for image in images)
+
+
+def test_the_image_has_all_that_an_installation_takes(tmp_path: Path):
+    """From the files that the Dockerfile copies, none of which Docker is told to ignore, the project can be built."""
+    copied = re.findall(r"^COPY (.+) \S+$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
+    names = [name for line in copied for name in line.split()]
+    sent = [line[1:] for line in (PROJECT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    assert set(names) == set(sent)
+    for name in names:
+        source, target = PROJECT / name, tmp_path / "image" / name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", *options, str(tmp_path / "image")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("ion-*.whl"))
 
 
 @pytest.mark.docker
