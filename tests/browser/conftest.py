@@ -17,6 +17,22 @@ ARGUMENTS = [
     *("--disable-background-networking", "--disable-component-update"),
 ]
 WAIT_MS = 20_000
+QUIET_MS, LOOK_MS = 500, 50
+
+
+def settle(page):
+    """Wait until a page has asked for nothing for half a second.
+
+    Not Playwright's `networkidle`: that comes once, with a page's loading, and not while the line for live news opens.
+    """
+    quiet, asked = 0, -1
+    for _ in range(WAIT_MS // LOOK_MS):
+        page.wait_for_timeout(LOOK_MS)
+        quiet = quiet + LOOK_MS if len(page.requested) == asked else 0
+        asked = len(page.requested)
+        if quiet >= QUIET_MS:
+            return
+    raise AssertionError(f"still asking after {WAIT_MS} ms: {page.requested[-3:]}")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 import pytest
 
+from tests.browser.conftest import settle
+
 pytestmark = pytest.mark.browser
 
 
@@ -92,7 +94,9 @@ def test_mail_that_arrives_appears_by_itself(captured, open_page, wait_until):
     assert page.locator("#unread").inner_text() == "1"
 
 
-def test_a_mail_is_shown_as_html_with_its_inline_images_and_without_remote_ones(captured, elsewhere, open_page):
+def test_a_mail_is_shown_as_html_with_its_inline_images_and_without_remote_ones(
+    captured, elsewhere, open_page, wait_until
+):
     """Inline images are shown, remote ones only after a click on the switch."""
     captured.html(f'<p>Hi <img id=in src="cid:logo"><img id=out src="{elsewhere.address}/pixel.gif"></p>')
     page = open_page()
@@ -101,12 +105,13 @@ def test_a_mail_is_shown_as_html_with_its_inline_images_and_without_remote_ones(
     frame.locator("#in").wait_for()
     assert frame.locator("#in").evaluate("image => image.naturalWidth") == 1
     assert "1 remote image blocked." in page.locator(".bar").inner_text()
-    page.wait_for_load_state("networkidle")
+    settle(page)
     assert elsewhere.asked == []
     page.get_by_role("link", name="Show it").click()
     page.locator(".bar", has_text="are shown").wait_for()
     frame.locator("#out").wait_for()
-    page.wait_for_load_state("networkidle")
+    wait_until(lambda: elsewhere.asked)
+    settle(page)
     assert elsewhere.asked == ["/pixel.gif"]
 
 
@@ -171,14 +176,14 @@ def test_a_hostile_mail_runs_nothing_and_asks_nobody(captured, elsewhere, open_p
     for tab in ("text", "headers", "source", "story"):
         page.locator(f"[data-tab={tab}]").click()
         page.locator(f".view.tab-{tab}").wait_for()
-    page.wait_for_load_state("networkidle")
+    settle(page)
     assert elsewhere.asked == []
     assert page.troubles == []
     assert [url for url in page.requested if not url.startswith((address, "data:", "about:"))] == []
     assert page.url.startswith(address)
 
 
-def test_even_with_remote_images_no_script_runs(captured, elsewhere, open_page):
+def test_even_with_remote_images_no_script_runs(captured, elsewhere, open_page, wait_until):
     """The switch lets images, styles and fonts in, and nothing that acts."""
     hostile(captured, elsewhere)
     page = open_page()
@@ -186,8 +191,8 @@ def test_even_with_remote_images_no_script_runs(captured, elsewhere, open_page):
     page.get_by_role("link", name="Show them").click()
     page.locator(".bar", has_text="are shown").wait_for()
     page.frame_locator(".view iframe").locator("#end").wait_for()
-    page.wait_for_load_state("networkidle")
-    assert "/img" in elsewhere.asked
+    wait_until(lambda: "/img" in elsewhere.asked)
+    settle(page)
     acting = {"/script", "/top", "/handler", "/svgscript", "/iframe", "/object", "/embed", "/refresh", "/form", "/ping"}
     acting |= {"/preload", "/module", "/use", "/frame", "/applet", "/track", "/video", "/audio", "/prefetch", "/link"}
     assert acting.isdisjoint(elsewhere.asked)
@@ -199,7 +204,7 @@ def test_the_html_of_a_mail_opened_by_itself_runs_nothing_either(captured, elsew
     hostile(captured, elsewhere)
     page = open_page("/view/latest.html")
     page.locator("#end").wait_for()
-    page.wait_for_load_state("networkidle")
+    settle(page)
     assert elsewhere.asked == []
     assert page.troubles == []
     assert page.url.endswith("/view/latest.html")
