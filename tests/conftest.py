@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import signal
 import time
 import zipfile
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +18,12 @@ from harness.stack import Stack, deploy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+def pytest_configure() -> None:
+    """Let what tests start hear Ctrl-C: a shell that runs them in the background would have it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class MakeStack(Protocol):
