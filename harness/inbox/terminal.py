@@ -21,6 +21,7 @@ from harness.inbox.web import clock, human_size, moment, people
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from io import BufferedWriter
 
     from harness.inbox.store import Store, Summary
 
@@ -193,19 +194,25 @@ def attachments(store: Store, args: argparse.Namespace) -> int:
 
 def _save(directory: Path, name: str, octets: bytes) -> Path:
     """Write a file under its name, or a number more where that is taken."""
-    stem, dot, suffix = name.rpartition(".")
-    number = 1
-    path = directory / name
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        while path.exists() or path.is_symlink():
-            number += 1
-            path = directory / (f"{stem}-{number}.{suffix}" if dot else f"{name}-{number}")
-        with path.open("xb") as file:
+        with _new(directory, name) as file:
             file.write(octets)
     except OSError as error:
-        raise UsageError(f"cannot save {path}: {error.strerror}") from error
-    return path
+        raise UsageError(f"cannot save {directory / name}: {error.strerror}") from error
+    return Path(file.name)
+
+
+def _new(directory: Path, name: str) -> BufferedWriter:
+    """A file that was not there: what another program makes in the same moment is not overwritten."""
+    stem, dot, suffix = name.rpartition(".")
+    path, number = directory / name, 1
+    while True:
+        try:
+            return path.open("xb")
+        except FileExistsError:
+            number += 1
+            path = directory / (f"{stem}-{number}.{suffix}" if dot else f"{name}-{number}")
 
 
 def diff(store: Store, args: argparse.Namespace) -> int:
