@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The checkout; or where the harness was installed to, which is no place to write to."""
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ion"
-_MADE = PROJECT if (PROJECT / "pyproject.toml").is_file() else _CACHE
+_MADE = (
+    PROJECT
+    if (PROJECT / "pyproject.toml").is_file()
+    else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ion"
+)
 ARTIFACT = _MADE / "dist" / "ion.zip"
 WHEELS = _MADE / "build" / "wheels"
 """Where the downloaded wheels stay, so that the next build needs no network."""
