@@ -40,6 +40,17 @@ BROKEN = 70
 EXIT_CODES = "exit codes: 0 valid, 1 invalid, 2 unknown, 64 wrong usage, 70 the harness itself broke"
 
 
+def positive(text: str) -> int:
+    """The type of an argument that counts something.
+
+    Raises:
+        ArgumentTypeError: It is no whole number, or 0.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
 class Command(Protocol):
     """What a module in harness/commands/ has."""
 

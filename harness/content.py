@@ -199,8 +199,8 @@ def _person(address: str) -> Person:
 
 def _people(value: Any) -> tuple[Person, ...]:
     firsts: dict[str, Person] = {}
-    for each in _listed(value):
-        firsts.setdefault(mailbox(each), _person(each))
+    for person in map(_person, _listed(value)):
+        firsts.setdefault(person[1], person)
     return tuple(firsts.values())
 
 

@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness import live, results, rig, runner, scenario, suite
+from harness import cli, live, results, rig, runner, scenario, suite
 from harness.errors import UsageError
 from harness.verdict import Verdict
 
@@ -26,13 +26,13 @@ MOST_SEEDS = 10_000
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     parser.add_argument("name", nargs="?", help="the scenario, or `all`; without one, they are listed")
-    parser.add_argument("--mails", type=_positive, metavar="N", help="how many to publish (default: the scenario's)")
+    parser.add_argument("--mails", type=cli.positive, metavar="N", help="how many to publish (default: the scenario's)")
     parser.add_argument(
         "--seed", type=int, default=1, metavar="S", help="the same seed gives the same mails and faults"
     )
     parser.add_argument("--seeds", type=_seeds, metavar="A-B", help="run with each of these seeds: 1-20, or 3,5,8")
     parser.add_argument("--shrink", action="store_true", help="run what is invalid again, with fewer and fewer faults")
-    parser.add_argument("--connections", type=_positive, metavar="C", help="SMTP connections at most")
+    parser.add_argument("--connections", type=cli.positive, metavar="C", help="SMTP connections at most")
     parser.add_argument("--rate", type=_amount, metavar="R", help="publish so many a second, not all at once")
     parser.add_argument(
         "--duration", type=_amount, metavar="T", help="publish for so many seconds; chance draws its faults for as long"
@@ -115,12 +115,6 @@ def _options(args: argparse.Namespace, experiment: Scenario) -> Options:
         deploy=args.deploy,
         seconds=args.duration or experiment.seconds,
     )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
-    return int(text)
 
 
 def _amount(text: str) -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from harness import cli
 from harness.simulation import story
 from harness.simulation.coverage import Lines, never_struck
 from harness.simulation.plan import draw
@@ -36,7 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seeds", type=_range, default=range(1, 1001), metavar="A-B", help="default: 1-1000")
     seeds.add_argument("--seed", type=int, metavar="N", help="one seed alone, told as a story")
-    parser.add_argument("--days", type=_positive, default=1, metavar="D", help="how long each world lasts (default: 1)")
+    parser.add_argument(
+        "--days", type=cli.positive, default=1, metavar="D", help="how long each world lasts (default: 1)"
+    )
     parser.add_argument("--trace", action="store_true", help="with --seed: tell every single call")
     parser.add_argument("--keep-long", action="store_true", help="do not shrink what breaks a promise")
 
@@ -127,10 +130,3 @@ def _range(text: str) -> range:
     if not seeds:
         raise ValueError(text)
     return seeds
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
