@@ -5,7 +5,7 @@ HarnessError
 ├── BenchError          a measurement could not be made
 ├── HistoryError        the history cannot be written or read
 ├── LocalStackError     LocalStack did not start, lacks a plugin, or does not answer
-├── RunError            a saved run is not where, or not what, it should be
+├── RunError            a run lacks what is asked of it, or none goes on
 ├── StackError          ion's resources could not be made in it
 ├── TerraformError      terraform, or its AWS provider, is not to be had, or failed
 └── UsageError          the command line names something that does not exist
@@ -35,7 +35,7 @@ class LocalStackError(HarnessError):
 
 
 class RunError(HarnessError):
-    """A saved run is not where it was looked for, or lacks what is asked of it."""
+    """A run lacks what is asked of it (a mail, its results), or none goes on."""
 
 
 class StackError(HarnessError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import RunError
+from harness.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,12 +118,12 @@ def find(name: str, *, root: Path = ROOT) -> Run:
     """A saved run by its path, by `scenario/time`, by its scenario (the latest one), or as `latest`.
 
     Raises:
-        RunError: There is none of that name.
+        UsageError: There is none of that name.
     """
     for candidate in (Path(name), root / name, root / name / "latest"):
         if (candidate / "history.jsonl").is_file():
             return Run(directory=candidate.resolve())
-    raise RunError(f"no saved run {name!r}: give its directory, scenario/time, a scenario's name or latest ({root}/)")
+    raise UsageError(f"no saved run {name!r}: give its directory, scenario/time, a scenario's name or latest ({root}/)")
 
 
 def saved(*, root: Path = ROOT) -> list[Run]:

@@ -55,17 +55,19 @@ def test_an_unknown_scenario_lists_those_that_there_are(capsys):
     assert "burst" in error
 
 
+@pytest.mark.parametrize("arguments", [["check", "flood"], ["report", "flood"], ["inbox", "--run", "flood"]])
+def test_an_unknown_run_is_wrong_usage(arguments, tmp_path, monkeypatch, capsys):
+    """No verdict, and no fault of the harness either: 64, with the ways to name a run."""
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(*arguments) == 64
+    assert "no saved run 'flood': give its directory, scenario/time" in capsys.readouterr().err
+
+
 def test_a_localstack_that_is_not_there_ends_with_70(monkeypatch, capsys):
     """The harness broke, which says nothing about ion; the message says what to do."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert exit_code("scenario", "burst") == 70
     assert "AWS_ENDPOINT_URL" in capsys.readouterr().err
-
-
-def test_checking_a_run_that_is_not_there_ends_with_70(capsys):
-    """It says what was looked for."""
-    assert exit_code("check", "nothing") == 70
-    assert "'nothing'" in capsys.readouterr().err
 
 
 def test_sending_without_anything_that_runs_says_so(capsys):

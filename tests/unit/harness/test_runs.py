@@ -1,7 +1,7 @@
 import pytest
 
 from harness import runs
-from harness.errors import RunError
+from harness.errors import RunError, UsageError
 
 
 def test_a_new_run_has_its_directory_and_the_latest_links(tmp_path):
@@ -30,7 +30,7 @@ def test_a_saved_run_is_found_by_its_names(tmp_path, name):
 
 def test_an_unknown_run_is_named(tmp_path):
     """Asking for a run that is not there says what was asked for."""
-    with pytest.raises(RunError, match="'flood'"):
+    with pytest.raises(UsageError, match="'flood'"):
         runs.find("flood", root=tmp_path)
 
 
