@@ -16,7 +16,7 @@ ARGUMENTS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
-WAIT_MS = 20_000
+WAIT_MS = 60_000
 QUIET_MS, LOOK_MS = 500, 50
 
 

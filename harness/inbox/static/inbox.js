@@ -7,6 +7,8 @@ const known = new Set();
 let latest = null; // the last state that the server told
 let turn = 0; // of two answers on their way, only that to the later question counts
 let listTurn = 0;
+let pressed = false; // whether a mouse button or a finger is down
+const ups = ["pointerup", "pointercancel", "contextmenu"]; // over a menu, nothing is seen to go up
 
 const article = () => pane?.querySelector("article");
 const items = () => [...(list?.querySelectorAll(".item") ?? [])];
@@ -73,6 +75,7 @@ async function renew() {
   }
   const mine = ++listTurn;
   const html = await fragment(address, "list");
+  await released();
   if (mine !== listTurn) return;
   const focused = document.activeElement?.closest?.(".item")?.dataset.id;
   const place = list.scrollTop;
@@ -84,6 +87,13 @@ async function renew() {
   }
   remember();
   select(article()?.dataset.id);
+}
+
+// A click is one only where button down and button up meet the same element, so nothing is replaced in between.
+function released() {
+  return pressed && new Promise((go) => {
+    for (const name of ups) addEventListener(name, () => setTimeout(go), { once: true });
+  });
 }
 
 function move(by) {
@@ -157,6 +167,9 @@ document.addEventListener("click", (event) => {
     open(link.href);
   }
 });
+
+addEventListener("pointerdown", () => { pressed = true; });
+for (const name of ups) addEventListener(name, () => { pressed = false; });
 
 addEventListener("popstate", () => {
   if (pane) open(location.href, { push: false }).then(renew);
