@@ -81,8 +81,8 @@ class _Active:
         if (own if visit.recipient else self._dice).random() >= deed.share:
             return False
         if deed.greylist_seconds is not None:
-            first = self._first_seen.setdefault((visit.sender, visit.recipient), time.monotonic())
-            return time.monotonic() < first + deed.greylist_seconds
+            now = time.monotonic()
+            return now < self._first_seen.setdefault((visit.sender, visit.recipient), now) + deed.greylist_seconds
         return deed.per_second is None or not self._within_rate(deed.per_second)
 
     async def strike(self) -> Misbehaviour | None:
