@@ -31,7 +31,7 @@ class MakeStack(Protocol):
 
 
 class WaitUntil(Protocol):
-    def __call__(self, condition: Callable[[], Any], *, seconds: float = 10) -> Any: ...
+    def __call__(self, condition: Callable[[], Any], *, seconds: float = 60) -> Any: ...
 
 
 @pytest.fixture(scope="session")
@@ -72,9 +72,9 @@ def function_zip() -> Callable[..., bytes]:
 
 @pytest.fixture
 def wait_until() -> WaitUntil:
-    """Waits for a condition: `wait_until(lambda: ..., seconds=10)` returns its first true value, or fails."""
+    """Waits for a condition: `wait_until(lambda: ..., seconds=60)` returns its first true value, or fails."""
 
-    def wait(condition: Callable[[], Any], *, seconds: float = 10) -> Any:
+    def wait(condition: Callable[[], Any], *, seconds: float = 60) -> Any:
         deadline = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < deadline, f"not within {seconds} s"

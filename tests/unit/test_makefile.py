@@ -36,7 +36,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def run(directory: Path, *command: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=directory, env=env or environment(), capture_output=True, text=True, timeout=60, check=False
+        command, cwd=directory, env=env or environment(), capture_output=True, text=True, timeout=120, check=False
     )
 
 

@@ -55,7 +55,7 @@ def venv_sh(checkout: Path, **env: str | Path) -> subprocess.CompletedProcess[st
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

@@ -239,7 +239,7 @@ print(json.dumps([file for file in files if file]))
         env={"AWS_DEFAULT_REGION": "us-east-1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -287,7 +287,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 build(Path(sys.argv[1]), source=Path(sys.argv[2]))
 """
     done = subprocess.run(
-        [sys.executable, "-c", script, old, source], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script, old, source], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode != 0
     assert f"ArtifactError: cannot build {old}: [Errno 27] File too large" in done.stderr
@@ -325,13 +325,13 @@ def test_the_command_prints_the_hash(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_an_installed_harness_has_what_it_builds_from(tmp_path: Path):
     """From a wheel, too, the lock is beside the package, and what is made goes into a cache, not among the packages."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
-    subprocess.run([*command, str(tmp_path), str(PROJECT)], check=True, timeout=120)
+    subprocess.run([*command, str(tmp_path), str(PROJECT)], check=True, timeout=170)
     (wheel,) = tmp_path.glob("ion-*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
     script = "from harness import artifact as a; print((a.PROJECT / a._LOCK).is_file(), a.ARTIFACT, a.WHEELS)"
     environment = {"PYTHONPATH": str(tmp_path / "installed"), "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-P", "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-P", "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=120
     )
     cache = tmp_path / "ion"
     assert done.stdout.split() == ["True", str(cache / "dist" / "ion.zip"), str(cache / "build" / "wheels")]

@@ -86,7 +86,7 @@ def shown(tally, monkeypatch):
             tally.take({"t": 0.3, "event": "depth", "visible": 2, "in_flight": 1, "delayed": 0, "dead": 0})
             tally.take({"t": 0.3, "event": "alarm", "name": "wake-up", "state": "ALARM"})
             tally.take({"t": 0.3, "event": "fault.started", "name": "out [of] order"})
-            end = time.monotonic() + 30
+            end = time.monotonic() + 60
             while "out [of] order" not in output.getvalue() and time.monotonic() < end:
                 time.sleep(0.01)
             during = output.getvalue()

@@ -40,9 +40,9 @@ class Bench:
         """A client that is logged in."""
         trust = ssl.create_default_context(cadata=self.sink.ca_pem) if self.sink.ca_pem else None
         if self.sink.tls == "implicit":
-            client = smtplib.SMTP_SSL("localhost", self.sink.port, context=trust, timeout=10)
+            client = smtplib.SMTP_SSL("localhost", self.sink.port, context=trust, timeout=60)
         else:
-            client = smtplib.SMTP("localhost", self.sink.port, timeout=10)
+            client = smtplib.SMTP("localhost", self.sink.port, timeout=60)
         try:
             if self.sink.tls == "starttls":
                 client.starttls(context=trust)
@@ -116,7 +116,7 @@ def test_an_accepted_transaction_is_written_down(bench):
 def test_a_wrong_password_is_refused(bench):
     """The login is checked, and the session says that nobody logged in."""
     made = bench(username="someone")
-    client = smtplib.SMTP("localhost", made.sink.port, timeout=10)
+    client = smtplib.SMTP("localhost", made.sink.port, timeout=60)
     client.starttls(context=ssl.create_default_context(cadata=made.sink.ca_pem))
     with pytest.raises(smtplib.SMTPAuthenticationError):
         client.login("someone", "wrong")
@@ -128,7 +128,7 @@ def test_a_wrong_password_is_refused(bench):
 def test_mail_before_starttls_is_refused(bench):
     """A sink that speaks STARTTLS takes nothing in the clear."""
     made = bench()
-    with smtplib.SMTP("localhost", made.sink.port, timeout=10) as client:
+    with smtplib.SMTP("localhost", made.sink.port, timeout=60) as client:
         client.ehlo()
         assert client.docmd("MAIL FROM:<a@example.com>")[0] == 530
 
@@ -251,8 +251,8 @@ def test_a_hang_ends_with_the_client(bench):
     made = bench(faults=hang)
     with pytest.raises((TimeoutError, smtplib.SMTPServerDisconnected)):
         smtplib.SMTP(HOST, made.sink.port, timeout=0.2)
-    assert hang.began.is_set()
-    assert hang.ended.wait(10)
+    assert hang.began.wait(60)
+    assert hang.ended.wait(60)
     made.sink.faults = None
     made.send()
 
@@ -298,7 +298,7 @@ def test_a_client_that_leaves_in_its_tls_handshake_is_no_trouble_of_the_sinks(be
     """A function killed just then says nothing about the sink: the session ends, and no trouble is written down."""
     made = bench()
     with (
-        socket.create_connection(("localhost", made.sink.port), timeout=10) as client,
+        socket.create_connection(("localhost", made.sink.port), timeout=60) as client,
         client.makefile("rb") as replies,
     ):
         for command, lines in ((b"", 1), (b"EHLO me\r\n", None), (b"STARTTLS\r\n", 1)):
@@ -313,7 +313,7 @@ def test_a_client_that_leaves_in_its_tls_handshake_is_no_trouble_of_the_sinks(be
 
 
 def _sessions(made):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not (found := [each for each in read(made.history.path) if each["event"] == "smtp.session"]):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -3,6 +3,7 @@ import hashlib
 import pytest
 
 from harness.history import History
+from harness.inbox import api
 from harness.inbox.chaos import Chaos
 from harness.sink import Sink
 from tests.support.captured import PNG, Running
@@ -157,8 +158,9 @@ def test_a_page_that_makes_no_sense_is_refused(client, query):
     assert client.get("/api/v1/messages", **query).status_code == 400
 
 
-def test_what_is_sent_goes_through_ion_and_is_answered_with_its_mail(captured, serve):
+def test_what_is_sent_goes_through_ion_and_is_answered_with_its_mail(captured, serve, monkeypatch):
     """`send` publishes a document of the contract and answers with the id of the mail that arrives."""
+    monkeypatch.setattr(api, "SEND_WAIT_SECONDS", 60)
     running = Running(captured)
     client = serve(live=running)
     answer = client(
@@ -263,7 +265,7 @@ def test_chaos_sets_the_faults_of_the_sink(captured, serve, tmp_path):
         client = serve(chaos=Chaos(sink))
 
         def send():
-            with smtplib.SMTP("127.0.0.1", sink.port, timeout=10) as smtp:
+            with smtplib.SMTP("127.0.0.1", sink.port, timeout=60) as smtp:
                 smtp.sendmail("a@example.com", ["b@example.com"], b"Subject: x\r\n\r\nx")
 
         def put(body):

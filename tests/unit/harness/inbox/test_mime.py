@@ -125,7 +125,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_mail_is_read_in_bounded_work(name):
     """Whatever a mail is made of, what comes out of it is bounded, and it comes soon."""

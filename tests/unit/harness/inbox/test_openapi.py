@@ -21,7 +21,7 @@ def test_the_server_keeps_to_its_openapi_document(captured, serve):
     ):
         client = serve(chaos=Chaos(sink))
         schema = schemathesis.openapi.from_dict(client.json("/openapi.json"))
-        schema.config.update(base_url=f"{client.address}/api/v1")
+        schema.config.update(base_url=f"{client.address}/api/v1", request_timeout=60)
         operations = [found.ok() for found in schema.get_all_operations()]
         assert len(operations) >= 18
         for operation in operations:

@@ -112,7 +112,7 @@ BUSY = [
 ]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("html", BUSY, ids=lambda html: html[:20])
 def test_html_that_would_keep_the_cleaner_busy_is_not_looked_at_for_long(html):
     """HTML of any shape is shown, or refused with a note, soon."""

@@ -82,7 +82,7 @@ def test_raw_is_byte_for_byte(captured):
     raw = b"Subject: x\r\n\r\n\xff\x1b[2J\r\n"
     captured.keep(raw)
     command = [sys.executable, "-m", "harness", "inbox", "--run", str(captured.run.directory), "raw"]
-    assert subprocess.run(command, capture_output=True, check=True, timeout=60).stdout == raw
+    assert subprocess.run(command, capture_output=True, check=True, timeout=120).stdout == raw
 
 
 def test_no_mail_can_speak_to_the_terminal(captured, inbox):
@@ -133,7 +133,7 @@ def test_waiting_ends_when_the_mail_is_there(captured, inbox):
     """`wait` returns once enough mails fit, and with 1 when the time is over."""
     assert inbox("wait", "--timeout", "0")[0] == 1
     threading.Timer(0.3, captured.mail, ["late"], {"to": ("ann@example.com",)}).start()
-    code, out = inbox("--json", "wait", "--to", "ann@example.com", "--search", "late", "--timeout", "20")
+    code, out = inbox("--json", "wait", "--to", "ann@example.com", "--search", "late", "--timeout", "60")
     assert (code, json.loads(out)["Enough"]) == (0, True)
     assert inbox("wait", "--count", "2", "--timeout", "0")[0] == 1
     assert inbox("wait", "--to", "ann@example.co", "--timeout", "0")[0] == 1
