@@ -68,7 +68,7 @@ class Fault:
         when: It begins no earlier than this holds.
         until: It ends no earlier than this holds.
         heals: Whether it ends with the healing, at the latest; one that does not lasts for the whole run.
-        must_strike: Whether a run in which it never strikes proves nothing.
+        must_strike: Whether a run in which it never strikes proves nothing. Such a fault does not end before it has.
     """
 
     name: str
@@ -371,7 +371,8 @@ class Nemesis:
             unbounded = fault.seconds is None and fault.until is None
             healed = unbounded and fault.heals and self._published.is_set() and not self._waiting
             reached = fault.until is not None and (fault.seconds is None or expired) and fault.until(tally)
-            if healed or reached or (expired and fault.until is None):
+            over = healed or reached or (expired and fault.until is None)
+            if over and (not fault.must_strike or fault.struck(self.world)):
                 self._end(fault)
             else:
                 fault.again(self.world)

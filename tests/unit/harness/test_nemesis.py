@@ -68,6 +68,16 @@ def test_a_fault_lasts_from_its_start_for_its_seconds(bench):
     assert bench.at(5) == ["a ends"]
 
 
+def test_a_fault_that_must_strike_does_not_end_before_it_has(bench):
+    """However late it comes to that; one that need not strike ends when it is time."""
+    bench.plan(bench.fault("a", seconds=1), bench.fault("b", seconds=1, must_strike=False))
+    bench.at(0)
+    bench.world.struck.clear()
+    assert bench.at(1, 2) == ["b ends"]
+    bench.world.struck["a"] += 1
+    assert bench.at(3) == ["a ends"]
+
+
 def test_a_fault_waits_for_its_condition_and_lasts_until_its_other(bench):
     """Conditions are of the run, whatever the time."""
     bench.plan(bench.fault("a", when=accepted(0.2), until=accepted(0.5)))
