@@ -10,7 +10,7 @@ from harness.nemesis import Server, accepted
 from harness.scenario import BRISK, Scenario
 
 SLOW = Misdeed(stages=(Stage.MAIL, Stage.RCPT, Stage.DOT), delay_seconds=0.02, jitter_seconds=0.2)
-DRIPPING = Misdeed(stages=(Stage.EHLO,), drip_seconds=0.01)
+DRIPPING = Misdeed(stages=(Stage.EHLO,), drip_seconds=0.002)
 BUSY = Misdeed(stages=(Stage.MAIL, Stage.DOT), reply="451 4.3.2 too busy, try again later", share=0.2)
 
 SCENARIO = Scenario(
