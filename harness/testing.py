@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from harness.inbox.store import Summary
 
 POLL_SECONDS = 0.1
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 60.0
 LISTED = 10  # mails that a message about a missing one names
 
 
