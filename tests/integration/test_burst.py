@@ -13,7 +13,13 @@ import psutil
 import pytest
 import requests
 
-pytestmark = pytest.mark.integration
+from harness.history import read
+from tests.support.processes import alive
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+WAIT_SECONDS = 120
+# So slow that it is in the middle of its work for minutes, whenever it is looked at.
+LONG = ("scenario", "burst", "--mails", "200", "--rate", "1")
 
 
 @pytest.fixture
@@ -44,14 +50,14 @@ def latest(directory):
 
 def events(directory):
     path = latest(directory) / "history.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return list(read(path)) if path.exists() else []
 
 
 def happened(directory, name):
     return any(event["event"] == name for event in events(directory))
 
 
-def until(process, wait_until, condition, seconds=100):
+def until(process, wait_until, condition, seconds=WAIT_SECONDS):
     """Waits for a condition while the process lives; says what it said when it does not."""
     wait_until(lambda: condition() or process.poll() is not None, seconds=seconds)
     if process.poll() is not None:
@@ -63,15 +69,10 @@ def family(process):
     return [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
 
 
-def alive(processes):
-    """Those that still run; a zombie has ended, and only waits for somebody to ask how."""
-    return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
-
-
 def test_a_burst_is_published_delivered_and_found_valid(harness, tmp_path):
     """Every mail arrives once and unchanged; verdict, results and mail are there to be seen."""
     process = harness("scenario", "burst", "--mails", "40", "--seed", "7")
-    output, errors = process.communicate(timeout=150)
+    output, errors = process.communicate(timeout=400)
     assert process.returncode == 0, errors
     assert output.splitlines()[0] == "valid: 40 published, 40 delivered, 0 lost, 0 duplicated"
     results = json.loads((latest(tmp_path) / "results.json").read_text())
@@ -84,11 +85,11 @@ def test_a_burst_is_published_delivered_and_found_valid(harness, tmp_path):
 
 def test_ctrl_c_stops_everything_and_keeps_what_there_is(harness, tmp_path, wait_until):
     """Interrupted between publish and delivery: verdict unknown, history and results kept, no process left."""
-    process = harness("scenario", "burst", "--mails", "200")
+    process = harness(*LONG)
     until(process, wait_until, lambda: happened(tmp_path, "publish.acknowledged"))
     everybody = family(process)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 2
     assert output.startswith("unknown: ")
     assert json.loads((latest(tmp_path) / "results.json").read_text())["verdict"] == "unknown"
@@ -96,16 +97,16 @@ def test_ctrl_c_stops_everything_and_keeps_what_there_is(harness, tmp_path, wait
 
 
 def test_a_killed_harness_leaves_no_process_behind(harness, tmp_path, wait_until):
-    """SIGKILL in the middle of a run: LocalStack and the function end within ten seconds; the run can be checked."""
-    process = harness("scenario", "burst", "--mails", "200")
+    """SIGKILL in the middle of a run: LocalStack and the function end as well; the run can be checked."""
+    process = harness(*LONG)
     until(process, wait_until, lambda: happened(tmp_path, "smtp.transaction"))
     everybody = family(process)
     assert len(everybody) >= 3  # the harness, LocalStack, the function
     process.kill()
     process.communicate()
-    wait_until(lambda: not alive(everybody), seconds=10)
+    wait_until(lambda: not alive(everybody))
     check = harness("check")
-    output, _ = check.communicate(timeout=60)
+    output, _ = check.communicate(timeout=WAIT_SECONDS)
     assert check.returncode == 2
     assert "the run did not end" in output
 
@@ -116,16 +117,19 @@ def test_up_takes_mail_and_shows_it_until_ctrl_c(harness, emulator, tmp_path, wa
     until(process, wait_until, (tmp_path / "var/up.json").exists)
     (tmp_path / "file.txt").write_text("attached")
     second = harness("up")
-    assert "runs already" in second.communicate(timeout=30)[1]
+    assert "runs already" in second.communicate(timeout=WAIT_SECONDS)[1]
     assert second.returncode == 70
     send = harness("send", "--to", "ann@example.com", "--subject", "Grüße", "--text", "Hallo", "--attach", "file.txt")
-    _, errors = send.communicate(timeout=30)
+    _, errors = send.communicate(timeout=WAIT_SECONDS)
     assert send.returncode == 0, errors
     until(process, wait_until, lambda: happened(tmp_path, "smtp.transaction"))
     inbox = json.loads((tmp_path / "var/up.json").read_text())["inbox"]
-    assert requests.get(f"{inbox}/api/v1/message/latest", timeout=30).json()["Subject"] == "Grüße"
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy
+        latest_mail = session.get(f"{inbox}/api/v1/message/latest", timeout=WAIT_SECONDS).json()
+    assert latest_mail["Subject"] == "Grüße"
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 0, errors
     assert inbox in output
     assert "delivered to ann@example.com: 'Grüße'" in output

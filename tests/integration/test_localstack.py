@@ -12,6 +12,7 @@ import pytest
 
 from harness.errors import LocalStackError
 from harness.localstack.process import INHERITED, running
+from tests.support.processes import alive
 
 pytestmark = pytest.mark.integration
 NONE_NAMED = {"PATH": os.environ["PATH"]}  # no LocalStack is named, so one is started
@@ -54,7 +55,7 @@ def harness(tmp_path, function_zip):
     process.stdout.close()
 
 
-def test_process_and_data_end_with_an_exception(tmp_path, monkeypatch):
+def test_process_and_data_end_with_an_exception(tmp_path, monkeypatch, wait_until):
     """An exception in the harness ends LocalStack at once and removes its data."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
@@ -62,21 +63,21 @@ def test_process_and_data_end_with_an_exception(tmp_path, monkeypatch):
 
     def fail(emulator):
         seen.append(psutil.Process(emulator.pid))
+        wait_until(lambda: "Ready." in emulator.log.read_text())  # said once LocalStack answers, a moment later
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError), running(tmp_path / "logs", environ=NONE_NAMED) as emulator:
         fail(emulator)
     assert not seen[0].is_running()
     assert list((tmp_path / "temporary").iterdir()) == []
-    assert "Ready." in (tmp_path / "logs" / "localstack.log").read_text()
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_harness(harness, tmp_path, wait_until, sent):
     """Ctrl-C and kill -9 in the middle of an invocation leave neither LocalStack nor a function."""
     harness.send_signal(sent)
-    wait_until(lambda: not any(process.is_running() for process in harness.started), seconds=10)
-    wait_until(lambda: not list(tmp_path.glob("ion-localstack-*")), seconds=10)
+    wait_until(lambda: not alive(harness.started))
+    wait_until(lambda: not list(tmp_path.glob("ion-localstack-*")))
 
 
 def test_only_loopback_is_listened_on(emulator):
@@ -165,6 +166,6 @@ def test_depth_of_a_queue_is_a_metric_and_single_messages_are_none(emulator, wai
         dimensions = [{"Name": "QueueName", "Value": "measured"}]
         return {one["MetricName"] for one in cloudwatch.list_metrics(Dimensions=dimensions)["Metrics"]}
 
-    wait_until(lambda: "ApproximateNumberOfMessagesVisible" in metrics(), seconds=30)
+    wait_until(lambda: "ApproximateNumberOfMessagesVisible" in metrics())
     assert not {name for name in metrics() if name.startswith("NumberOf") or name == "SentMessageSize"}
     sqs.delete_queue(QueueUrl=url)
