@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 
 
 async def goes_on(clock: Clock, seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     before = clock.now()
     await asyncio.sleep(seconds)
-    assert seconds * 0.9 <= clock.now() - before < seconds + 5
+    assert seconds * 0.9 <= clock.now() - before < loop.time() - began + 5
     assert before > 1_700_000_000  # Unix seconds, of this age
 
 
 async def test_system_clock() -> None:
     """The machine's clock goes in seconds, and shows the time of day."""
     await goes_on(SystemClock(), 0.05)
-    assert abs(SystemClock().now() - time.time()) < 1
+    before = time.time()
+    assert before <= SystemClock().now() <= time.time()
 
 
 async def test_loop_clock() -> None:
@@ -36,4 +39,4 @@ def test_loop_clock_on_virtual_time() -> None:
     """On a virtual loop a day takes no time."""
     began = time.monotonic()
     run(goes_on(LoopClock(), 86_400))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60

@@ -92,7 +92,7 @@ def test_killed_at_seeded_instants(emulator: Emulator, tmp_path: Path, monkeypat
     over = threading.Event()
     scenario = Scenario(
         summary="killed again and again",
-        mails=max(90, 15 * KILLS),  # much more than is sent between the kills: there is mail left, however late they come
+        mails=max(90, 15 * KILLS),  # far more than is sent between the kills: some are left, however late they come
         largest_file=1000,
         settings=BRISK,
         faults=(

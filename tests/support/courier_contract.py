@@ -9,7 +9,7 @@ import pytest
 from ion.errors import ServerUnavailable, TurnedAway
 from ion.outcome import Kind, Outcome
 from ion.protocols import Courier, Envelope
-from tests.support.smtp_server import DROP, HANG, Accepted, Script, ThenDrop
+from tests.support.smtp_server import AGES, DROP, Accepted, Script, ThenDrop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -239,22 +239,22 @@ class CourierContract:
     @pytest.mark.parametrize(
         ("script", "kind"),
         [
-            (Script(mail=HANG), DEFERRED),
-            (Script(rcpt={ANN: HANG}), DEFERRED),
-            (Script(data=HANG), DEFERRED),
-            (Script(message=HANG), AMBIGUOUS),
+            (Script(mail=AGES), DEFERRED),
+            (Script(rcpt={ANN: AGES}), DEFERRED),
+            (Script(data=AGES), DEFERRED),
+            (Script(message=AGES), AMBIGUOUS),
         ],
         ids=str,
     )
     async def test_silence_ends_in_time(self, serve: Serve, script: Script, kind: Kind) -> None:
         """A server that falls silent costs the time-out, with the same outcome as a lost connection."""
-        async with serve(script, Script(), command_timeout_seconds=0.5, data_timeout_seconds=0.5) as served:
+        async with serve(script, Script(), transaction_timeout_seconds=600) as served:
             assert kinds(await served.courier.send(envelope())) == {ANN: kind}
 
-    @pytest.mark.parametrize("script", [Script(greeting=HANG), Script(ehlo=HANG)], ids=str)
+    @pytest.mark.parametrize("script", [Script(greeting=AGES), Script(ehlo=AGES)], ids=str)
     async def test_silence_before_the_transaction_is_the_servers_state(self, serve: Serve, script: Script) -> None:
         """A server that accepts the connection and then falls silent is unavailable."""
-        async with serve(script, connect_timeout_seconds=0.5) as served:
+        async with serve(script) as served:
             with pytest.raises(ServerUnavailable):
                 await served.courier.send(envelope())
 

@@ -80,15 +80,20 @@ def shown(tally, monkeypatch):
     def show(kind, **terminal):
         monkeypatch.setattr("harness.live.LINE_SECONDS", 0.01)
         output = io.StringIO()
+
+        def wait_for(words):
+            end = time.monotonic() + 60
+            while words not in output.getvalue() and time.monotonic() < end:
+                time.sleep(0.01)
+
         with kind(Console(file=output, width=100, _environ={}, **terminal)).showing(tally):
             tally.take({"t": 0.0, "event": "run.started", "mails": 4, "summary": "the server [dies]"})
             tally.take({"t": 0.2, "event": "phase", "name": "delivering"})
             tally.take({"t": 0.3, "event": "depth", "visible": 2, "in_flight": 1, "delayed": 0, "dead": 0})
             tally.take({"t": 0.3, "event": "alarm", "name": "wake-up", "state": "ALARM"})
+            wait_for("wake-up")  # so that what shows the fault has been begun after all this
             tally.take({"t": 0.3, "event": "fault.started", "name": "out [of] order"})
-            end = time.monotonic() + 60
-            while "out [of] order" not in output.getvalue() and time.monotonic() < end:
-                time.sleep(0.01)
+            wait_for("out [of] order")
             during = output.getvalue()
             tally.take({"t": 0.4, "event": "fault.ended", "name": "out [of] order"})
         return during, output.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -137,6 +138,10 @@ json_values = st.recursive(
 @st.composite
 def mutated(draw: st.DrawFn) -> Document:
     """A valid document with one to three things in it put in, taken out or exchanged."""
+
+    def anything() -> Any:
+        return copy.deepcopy(draw(json_values))  # lists and dictionaries to draw from stay as they are: this is changed
+
     document: Document = json.loads(json.dumps(draw(documents)))
     for _ in range(draw(st.integers(1, 3))):
         place: Any = document
@@ -150,13 +155,13 @@ def mutated(draw: st.DrawFn) -> Document:
                 continue
             change = draw(st.sampled_from(["exchange", "remove", "add"]))
             if change == "exchange":
-                place[key] = draw(json_values)
+                place[key] = anything()
             elif change == "remove":
                 del place[key]
             elif isinstance(place, dict):
                 names = st.sampled_from(["recipients", "Bcc", "content_id", "max", "id"]) | st.text(max_size=80)
-                place[draw(names)] = draw(json_values)
+                place[draw(names)] = anything()
             else:
-                place.append(draw(json_values))
+                place.append(anything())
             break
     return document

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from ion.errors import ServerUnavailable
 from ion.outcome import Kind, Outcome
 from ion.smtp import courier_factory
 from tests.support.courier_contract import ANN, BOB, envelope, kinds
-from tests.support.smtp_server import DROP, HANG, Packets, Script, ScriptedServer, served, smtp_settings
+from tests.support.smtp_server import AGES, DROP, Packets, Script, served, smtp_settings
 
 DELIVERED, DEFERRED, REJECTED = Kind.DELIVERED, Kind.DEFERRED, Kind.REJECTED
 
@@ -71,13 +72,13 @@ async def test_reply_too_many_is_not_taken_for_the_next(script: Script) -> None:
         (b"354 not yet\r\n", "a reply out of place (354 not yet), at RCPT"),
         (b"250 " + b"x" * 40_000 + b"\r\n", "Response too long, at RCPT"),
         (DROP, "the connection was lost, at RCPT"),
-        (HANG, "no answer in time, at RCPT"),
+        (AGES, "no answer in time, at RCPT"),
     ],
     ids=str,
 )
 async def test_outcome_says_what_was_wrong(step: Any, text: str) -> None:
     """Where no reply could be had the outcome's text says so, and at which stage."""
-    async with served(Script(rcpt={ANN: step}), command_timeout_seconds=0.5) as (_, courier):
+    async with served(Script(rcpt={ANN: step})) as (_, courier):
         assert await courier.send(envelope()) == {ANN: Outcome(kind=DEFERRED, text=text)}
 
 
@@ -100,10 +101,11 @@ async def test_unavailability_says_who_and_why(script: Script, message: str) -> 
 
 async def test_nobody_listening_is_the_servers_state() -> None:
     """A port that refuses connections makes the server unavailable."""
-    async with ScriptedServer() as server:
-        port = server.port
-    with pytest.raises(ServerUnavailable, match=rf"^127\.0\.0\.1:{port}: .*at connect$"):
-        await courier_factory(smtp_settings(port))().connect()
+    with socket.socket() as bound:  # and does not listen: so nobody else can, either
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        with pytest.raises(ServerUnavailable, match=rf"^127\.0\.0\.1:{port}: .*at connect$"):
+            await courier_factory(smtp_settings(port))().connect()
 
 
 async def test_unknown_host_is_the_servers_state() -> None:

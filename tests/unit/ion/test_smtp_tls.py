@@ -15,7 +15,7 @@ from ion.outcome import Kind
 from ion.settings import Tls
 from ion.smtp import courier_factory
 from tests.support.courier_contract import ANN, LARGE, MESSAGE, envelope, kinds
-from tests.support.smtp_server import DROP, HANG, Script, ScriptedServer, aiosmtpd_server, smtp_settings
+from tests.support.smtp_server import AGES, DROP, HANG, Script, ScriptedServer, aiosmtpd_server, smtp_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -138,7 +138,7 @@ async def _either(ours: Certificate, tls: Tls) -> AsyncIterator[tuple[int, list[
         Script(extensions=("AUTH PLAIN", "STARTTLS"), starttls="454 4.7.0 TLS not available"),
         Script(extensions=("AUTH PLAIN", "STARTTLS"), starttls="502 5.5.1 what?"),
         Script(extensions=("AUTH PLAIN", "STARTTLS"), starttls=DROP),
-        Script(extensions=("AUTH PLAIN", "STARTTLS"), starttls=HANG),
+        Script(extensions=("AUTH PLAIN", "STARTTLS"), starttls=AGES),
         Script(extensions=("AUTH PLAIN", "STARTTLS"), starttls=b"220 go\r\nand no TLS to follow\r\n"),
     ],
     ids=str,
@@ -146,7 +146,7 @@ async def _either(ours: Certificate, tls: Tls) -> AsyncIterator[tuple[int, list[
 async def test_nothing_goes_out_in_clear(script: Script, ours: Certificate) -> None:
     """With tls = starttls a server that cannot do it is unavailable; neither login nor mail is ever sent in clear."""
     async with ScriptedServer(script) as server:
-        settings = smtp_settings(server.port, tls=Tls.STARTTLS, ca=ours.ca_pem, connect_timeout_seconds=1, **LOGIN)
+        settings = smtp_settings(server.port, tls=Tls.STARTTLS, ca=ours.ca_pem, **LOGIN)
         with pytest.raises(ServerUnavailable, match="at STARTTLS"):
             await courier_factory(settings)().send(envelope())
         assert set(server.sessions[0].verbs) <= {"EHLO", "STARTTLS"}
@@ -155,7 +155,7 @@ async def test_nothing_goes_out_in_clear(script: Script, ours: Certificate) -> N
 async def test_plaintext_server_behind_implicit_tls_is_the_servers_state(ours: Certificate) -> None:
     """A server that does not speak TLS where it should is unavailable."""
     async with ScriptedServer() as server:
-        settings = smtp_settings(server.port, tls=Tls.IMPLICIT, ca=ours.ca_pem, connect_timeout_seconds=1)
+        settings = smtp_settings(server.port, tls=Tls.IMPLICIT, ca=ours.ca_pem)
         with pytest.raises(ServerUnavailable):
             await courier_factory(settings)().send(envelope())
 

@@ -188,7 +188,7 @@ def test_no_tracebacks_otherwise(telemetry: Telemetry, lines: Lines):
     assert "error_traceback" not in lines()[0]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture])
 @given(mailboxes, st.text(' <>",;:()[]\n', max_size=3), st.text(' <>",;:()[]\n', max_size=3))
 def test_no_local_part_is_shown(telemetry: Telemetry, mailbox: str, before: str, after: str):
     """Between any signs, no more of a local part than its first character is shown."""
