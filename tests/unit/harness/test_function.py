@@ -13,6 +13,7 @@ import pytest
 
 from harness.localstack import bootstrap, function
 from harness.localstack.function import FunctionProcess, Invocation, LogFile
+from tests.support.processes import alive
 
 BOOTSTRAP = Path(bootstrap.__file__)
 # A package of this name that cannot be imported, as on a machine for which AWS's compiled client is not built.
@@ -141,12 +142,4 @@ process.invoke(Invocation(request_id="r", function_arn="a", trace_id="t", payloa
         wait_until(lambda: log.exists() and "busy" in log.read_text())
         child = psutil.Process(int(next((tmp_path / "pids").iterdir()).name))
         running.kill()
-    wait_until(lambda: ended(child))
-
-
-def ended(process):
-    """Whether it has ended; where nobody reaps orphans, its entry stays."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    wait_until(lambda: not alive([child]))
